@@ -1,0 +1,36 @@
+// Package tokenworker is the domain of the token worker: the words every other package speaks, and the rules that
+// decide what an event does to a stored connection. It imports the standard library only.
+//
+// # What the worker does
+//
+// Upstream services publish token-acquired and disconnect events on NATS JetStream. The worker seals the tokens under
+// data keys from AWS KMS and keeps them in DynamoDB, one record for each connection key (org : provider : company). A
+// cron job refreshes them before they expire. On one machine the same worker runs with NATS in process, SQLite and a
+// local key file.
+//
+// # Rooms
+//
+//   - events: what is said on NATS: event types, subjects, strict decoding, sealing on the wire.
+//   - streams: every stream and consumer with its settings; creates or compares them.
+//   - consumer: subscribes, opens, seals, stores, settles; dead letters and parking.
+//   - kmsenc: envelope encryption at rest; data keys from AWS KMS.
+//   - dynamo: the DynamoDB table.
+//   - embedded: the single-machine parts: NATS in process, SQLite store, key file.
+//   - rotator: when a token is due.
+//   - cmd/tokenworker: flags, wiring, signals; the only place that sees every package.
+//   - localstack: AWS on this machine, for tests.
+//   - internal/storetest, internal/keytest: the contract suites of stores and key services.
+//   - internal/attack: programs that try to break each promise.
+//
+// Arrows point one way: cmd, then the rest, then this package. kmsenc, dynamo and embedded never import each other;
+// consumer names what it needs in small interfaces of its own. The linter enforces it.
+//
+// # Rules
+//
+// A [Record] carries the [Stamp] of the event it reflects, the ids of the last events seen, and fingerprints of refresh
+// tokens that may be spent. rules.go decides, as pure functions of a record and an event, what each delivery does, so
+// that the stored state is the one that in-order, exactly-once delivery would have left, whatever the order and number
+// of deliveries. Stores differ in how they make a decision atomic, never in the decision: embedded runs the functions
+// inside a transaction; dynamo writes the usual case as one conditional write and asks the functions only when the
+// condition fails. docs/model checks the rules with TLC.
+package tokenworker

@@ -1,0 +1,164 @@
+package tokenworker
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// Bounds of one record. Together they keep a DynamoDB item far below its limit of 400 KB.
+const (
+	MaxSealedBytes = 64 << 10 // a sealed token set
+	MaxSeen        = 64       // event ids remembered
+	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
+	MaxRevoke      = 4        // sealed sets waiting for revocation
+)
+
+const (
+	// Window is how long after its time an event may enter the stream. A later one is refused, so an event's id has to
+	// be remembered for the window and no longer.
+	Window = 24 * time.Hour
+
+	// ClockSkew is how far the clocks of publishers, NATS servers and workers may disagree.
+	ClockSkew = 5 * time.Minute
+)
+
+// Status says what a record is good for.
+type Status string
+
+// The statuses of a record.
+const (
+	Active         Status = "active"          // holds a token set that may be served and refreshed
+	ReauthRequired Status = "reauth_required" // the grant is dead; the last set is kept, never served, to be revoked
+	Disconnecting  Status = "disconnecting"   // sets wait for revocation; nothing is served
+	Disconnected   Status = "disconnected"    // a tombstone without secrets
+)
+
+// Stamp is the place of an event in the one order that counts: the epoch of its stream, then its sequence there. The
+// zero Stamp is before every event.
+type Stamp struct {
+	Epoch    uint64
+	Sequence uint64
+}
+
+// Compare is -1, 0 or +1 as s is before, at or after o.
+func (s Stamp) Compare(o Stamp) int {
+	return cmp.Or(cmp.Compare(s.Epoch, o.Epoch), cmp.Compare(s.Sequence, o.Sequence))
+}
+
+// IsZero reports the zero Stamp.
+func (s Stamp) IsZero() bool { return s == Stamp{} }
+
+// String is epoch/sequence in decimal.
+func (s Stamp) String() string { return fmt.Sprintf("%d/%d", s.Epoch, s.Sequence) }
+
+// Fence names one token set of a connection: the stamp of the acquisition that began it and the number of refreshes
+// since. Writes that depend on a token set are conditional on it; seals are bound to it.
+type Fence struct {
+	Stamp      Stamp
+	Generation uint64 // 0 for an acquisition, one more for each refresh
+}
+
+// Next is the fence of the set that a refresh of this one yields.
+func (f Fence) Next() Fence { return Fence{f.Stamp, f.Generation + 1} }
+
+// EventID is what the store remembers of an event to know its repeats: a hash of CloudEvents' identity (source, id)
+// and the event's own time, which a repeat shares and by which the id is one day forgotten.
+type EventID struct {
+	Hash [16]byte
+	Time int64 // Unix seconds
+}
+
+// NewEventID hashes source and id. Both are free of newlines, which the decoder enforces.
+func NewEventID(source, id string, t time.Time) EventID {
+	sum := sha256.Sum256([]byte("tokenworker/event-id/v1\n" + source + "\n" + id))
+	return EventID{[16]byte(sum[:16]), t.Unix()}
+}
+
+// Fingerprint stands for a refresh token that may have been spent. Refresh tokens cannot be guessed (RFC 6749 section
+// 10.10), so it gives nothing away. The zero Fingerprint stands for no token.
+type Fingerprint [32]byte
+
+// NewFingerprint is SHA-256 over a label, the connection and the refresh token; zero for an empty token.
+func NewFingerprint(k Key, refreshToken Secret) Fingerprint {
+	if refreshToken.IsEmpty() {
+		return Fingerprint{}
+	}
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "tokenworker/fingerprint/v1\n%s\n", k)
+	h.Write(refreshToken.Reveal())
+	return Fingerprint(h.Sum(nil))
+}
+
+// AttemptID names one attempt to change a record, so that a write whose reply was lost is recognized as one's own.
+type AttemptID [16]byte
+
+// NewAttemptID returns a random one.
+func NewAttemptID() AttemptID {
+	var a AttemptID
+	_, _ = rand.Read(a[:]) // never fails: crypto/rand.Read
+	return a
+}
+
+// String is lower-case hex.
+func (a AttemptID) String() string { return hex.EncodeToString(a[:]) }
+
+// Claim says that an attempt to refresh is under way and may have posted the record's refresh token.
+type Claim struct {
+	Owner   string // the replica, for people to read
+	Attempt AttemptID
+	Until   time.Time // by then the owner has given up or died
+}
+
+// Details is what a record says in clear about its token set. Nothing in it is secret.
+type Details struct {
+	ExpiresAt            time.Time // of the access token; zero: unknown
+	GrantExpiresAt       time.Time // of the grant; zero: unknown
+	Scope                string
+	Subject              string
+	Issuer               string
+	ProviderConnectionID string
+	ConsentRef           string
+}
+
+// Details returns the part of t that may stand in clear.
+func (t TokenSet) Details() Details {
+	return Details{t.ExpiresAt, t.GrantExpiresAt, t.Scope, t.Subject, t.Issuer, t.ProviderConnectionID, t.ConsentRef}
+}
+
+// Record is everything the store holds of one connection. Times have a resolution of one second.
+type Record struct {
+	Key    Key
+	Status Status
+	Fence
+	Entered      time.Time // when the event of the stamp entered the stream
+	Disconnected Stamp     // of the last disconnect, applied or stale; zero: none
+
+	Sealed []byte // the current token set; nil when there is none
+	Details
+
+	DueAt    time.Time // when the rotator should look at it; zero: never
+	RevokeAt time.Time // since when something has waited for revocation; zero: nothing does
+	Revoke   [][]byte  // sealed sets to revoke; each names its fence in its header
+
+	Claim *Claim        // nil: no attempt is unresolved
+	Seen  []EventID     // ids of the last events, in no order
+	Spent []Fingerprint // refresh tokens that may be spent, oldest first
+
+	AcquiredAt  time.Time // the time of the acquisition event
+	RefreshedAt time.Time // of the last refresh; zero: never
+	RemoveAt    time.Time // tombstones only: when the store may forget it
+}
+
+// WrappedKey is a key at rest, wrapped by the key service.
+type WrappedKey struct {
+	Name      string    // what it is for: "org/acme", "pool/7", "event/<key id>"
+	KeyID     string    // the key service's name for the key that wraps it
+	Wrapped   []byte    // opaque to everyone but the key service
+	Suite     string    // event keys only: the HPKE suite
+	Public    []byte    // event keys only: the public key
+	CreatedAt time.Time // for renewal
+}

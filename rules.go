@@ -1,0 +1,269 @@
+package tokenworker
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Event is what the store must know of any event.
+type Event struct {
+	Key     Key
+	Stamp   Stamp
+	Entered time.Time // when it entered the stream, by the stream's clock
+	ID      EventID
+}
+
+// Acquisition is a token-acquired event, sealed and ready to be stored.
+type Acquisition struct {
+	Event
+	Sealed []byte // bound to Key and Fence{Stamp, 0}
+	Details
+	DueAt time.Time // when the rotator should look at it; zero: never
+
+	// Spendable is the fingerprint of its refresh token, for providers that rotate; zero otherwise. A set whose token
+	// was already spent is stale.
+	Spendable Fingerprint
+
+	// KeepRevocations: revoking an older set at this provider reaches no further than that set's token or family, so
+	// pending revocations stay. Otherwise they would kill the new grant and are dropped.
+	KeepRevocations bool
+}
+
+// Disconnection is a disconnect event.
+type Disconnection struct {
+	Event
+}
+
+// Refresh is the outcome of a refresh, sealed and ready to be stored.
+type Refresh struct {
+	Key     Key
+	From    Fence  // the set that was refreshed
+	Sealed  []byte // the new set, bound to Key and From.Next()
+	Attempt AttemptID
+	Details
+	RefreshedAt     time.Time
+	DueAt           time.Time
+	KeepRevocations bool // as in Acquisition
+}
+
+// Verdict is what an event or a refresh did to a record.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Applied  Verdict = iota + 1 // the record now reflects it
+	Repeated                    // seen before; nothing changed
+	Stale                       // older than what the record reflects; its id is noted, the token set untouched
+	Spent                       // brings back a refresh token that may be spent; noted like a stale one
+	Revoking                    // older than a disconnect: its token set was put on the revoke list
+	Full                        // no room to remember it; nothing changed, to be tried again later
+)
+
+// String names the verdict for logs and metrics.
+func (v Verdict) String() string {
+	switch v {
+	case Applied:
+		return "applied"
+	case Repeated:
+		return "repeated"
+	case Stale:
+		return "stale"
+	case Spent:
+		return "spent"
+	case Revoking:
+		return "revoking"
+	case Full:
+		return "full"
+	}
+	return fmt.Sprintf("verdict(%d)", uint8(v))
+}
+
+// The rules below decide for every store. Each takes the record as it is (nil: there is none), which it does not
+// change, and returns the record as it must become. docs/model/Connection.tla checks them; the names of its rules
+// stand in the comments.
+
+// Acquire decides on a token-acquired event.
+func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
+	if r == nil {
+		r = &Record{Key: a.Key}
+	}
+	if slices.Contains(r.Seen, a.ID) {
+		return *r, Repeated, nil
+	}
+	if err := r.rolledBack(&a.Event); err != nil {
+		return *r, 0, err
+	}
+	if a.Spendable != (Fingerprint{}) && slices.Contains(r.Spent, a.Spendable) { // KeepSpent
+		return r.note(&a.Event, Spent)
+	}
+	if a.Stamp.Compare(r.Stamp) <= 0 {
+		if a.Stamp.Compare(r.Disconnected) >= 0 || r.live() && !a.KeepRevocations {
+			return r.note(&a.Event, Stale) // RememberStale
+		}
+		next, v, err := r.note(&a.Event, Revoking) // RevokeLate
+		if v == Full || len(r.Revoke) >= MaxRevoke {
+			return *r, Full, err
+		}
+		next.addRevoke(a.Sealed, a.Entered)
+		return next, v, err
+	}
+	seen, ok := remember(r.Seen, a.ID, a.Entered)
+	if !ok {
+		return *r, Full, nil
+	}
+	next := Record{
+		Key: r.Key, Status: Active, Fence: Fence{Stamp: a.Stamp}, Entered: a.Entered, Disconnected: r.Disconnected,
+		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
+		Seen: seen, Spent: r.Spent, AcquiredAt: time.Unix(a.ID.Time, 0),
+	}
+	if a.KeepRevocations && !r.RevokeAt.IsZero() {
+		next.Revoke, next.RevokeAt, next.DueAt = r.Revoke, r.RevokeAt, r.RevokeAt
+	}
+	return next, Applied, nil
+}
+
+// Disconnect decides on a disconnect event.
+func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
+	if r == nil {
+		r = &Record{Key: d.Key}
+	}
+	if slices.Contains(r.Seen, d.ID) {
+		return *r, Repeated, nil
+	}
+	if err := r.rolledBack(&d.Event); err != nil {
+		return *r, 0, err
+	}
+	if d.Stamp.Compare(r.Stamp) <= 0 {
+		next, v, err := r.note(&d.Event, Stale)
+		if v != Full && d.Stamp.Compare(r.Disconnected) > 0 {
+			next.Disconnected = d.Stamp
+		}
+		return next, v, err
+	}
+	seen, ok := remember(r.Seen, d.ID, d.Entered)
+	if !ok || r.Sealed != nil && len(r.Revoke) >= MaxRevoke {
+		return *r, Full, nil
+	}
+	next := *r
+	next.Status, next.Fence, next.Entered, next.Disconnected = Disconnecting, Fence{Stamp: d.Stamp}, d.Entered, d.Stamp
+	next.Seen, next.Claim = seen, nil
+	next.ExpiresAt, next.GrantExpiresAt = time.Time{}, time.Time{}
+	next.RevokeAt, next.DueAt, next.RemoveAt = d.Entered, d.Entered, time.Time{}
+	if r.Sealed != nil {
+		next.Revoke = append(slices.Clip(r.Revoke), r.Sealed)
+		next.Sealed = nil
+	}
+	return next, Applied, nil
+}
+
+// TakeClaim decides on a claim to refresh the set named by from, whose refresh token has the given fingerprint.
+// Replaces names the unresolved attempt that a last resort takes over; zero for an ordinary claim. An expired claim frees
+// nobody (ClaimExpires). The error is [ErrFenced] when the claim is lost.
+func (r *Record) TakeClaim(from Fence, c Claim, spends Fingerprint, replaces AttemptID) (Record, error) {
+	if r == nil || r.Status != Active || r.Fence != from {
+		return Record{}, ErrFenced
+	}
+	var held AttemptID
+	if r.Claim != nil {
+		held = r.Claim.Attempt
+	}
+	if held != replaces {
+		return Record{}, ErrFenced
+	}
+	next := *r
+	next.Claim, next.Spent = &c, AddSpent(r.Spent, spends)
+	return next, nil
+}
+
+// AddSpent appends a fingerprint, unless it is zero or known, and forgets the oldest past [MaxSpent].
+func AddSpent(spent []Fingerprint, f Fingerprint) []Fingerprint {
+	if f == (Fingerprint{}) || slices.Contains(spent, f) {
+		return spent
+	}
+	spent = append(slices.Clip(spent), f)
+	return spent[max(0, len(spent)-MaxSpent):]
+}
+
+// Commit decides on the outcome of a refresh. The fence is the token set and the status, not the claim: whoever holds
+// the provider's answer may save it.
+func (r *Record) Commit(f *Refresh) (Record, Verdict) {
+	switch {
+	case r == nil:
+		return Record{}, Stale
+	case r.Fence == f.From && r.live():
+		next := *r
+		next.Status, next.Fence, next.Sealed, next.Details, next.Claim = Active, f.From.Next(), f.Sealed, f.Details, nil
+		next.RefreshedAt, next.DueAt = f.RefreshedAt, f.DueAt
+		if !r.RevokeAt.IsZero() {
+			next.DueAt = r.RevokeAt
+		}
+		return next, Applied
+	case f.From.Stamp.Compare(r.Disconnected) >= 0, r.live() && !f.KeepRevocations:
+		return *r, Stale // lost to a newer acquisition alone, or already saved
+	case slices.ContainsFunc(r.Revoke, func(b []byte) bool { return bytes.Equal(b, f.Sealed) }):
+		return *r, Repeated
+	case len(r.Revoke) >= MaxRevoke:
+		return *r, Full
+	default:
+		next := *r
+		next.addRevoke(f.Sealed, f.RefreshedAt)
+		return next, Revoking
+	}
+}
+
+// live reports whether the record holds a grant that a revocation could kill.
+func (r *Record) live() bool { return r.Status == Active || r.Status == ReauthRequired }
+
+// note returns the record with the event's id remembered and nothing else changed.
+func (r *Record) note(e *Event, v Verdict) (Record, Verdict, error) {
+	seen, ok := remember(r.Seen, e.ID, r.Entered)
+	if !ok {
+		return *r, Full, nil
+	}
+	next := *r
+	next.Seen = seen
+	return next, v, nil
+}
+
+// addRevoke puts a sealed set on the revoke list of a record that has room.
+func (r *Record) addRevoke(sealed []byte, at time.Time) {
+	r.Revoke = append(slices.Clip(r.Revoke), sealed)
+	if !r.live() {
+		r.Status, r.RemoveAt = Disconnecting, time.Time{}
+	}
+	if r.RevokeAt.IsZero() {
+		r.RevokeAt = at
+	}
+	r.DueAt = r.RevokeAt
+}
+
+// rolledBack tells a lower sequence at a later time, which one stream never hands out.
+func (r *Record) rolledBack(e *Event) error {
+	if e.Stamp.Compare(r.Stamp) < 0 && e.Entered.After(r.Entered.Add(ClockSkew)) {
+		return fmt.Errorf("%w: event %s entered %s after event %s that is stored", ErrRolledBack, e.Stamp,
+			e.Entered.Sub(r.Entered).Round(time.Second), r.Stamp)
+	}
+	return nil
+}
+
+// remember adds an id, and makes room when there is none by dropping the ids that are no longer needed after an event
+// that entered at applied: a repeat of theirs that is newer entered the stream more than the window after its time, and is
+// refused. It is false when there is still no room.
+func remember(seen []EventID, id EventID, applied time.Time) ([]EventID, bool) {
+	if len(seen) < MaxSeen {
+		return append(slices.Clip(seen), id), true
+	}
+	kept := slices.DeleteFunc(slices.Clone(seen), func(s EventID) bool { return Forgettable(s, applied) })
+	if len(kept) >= MaxSeen {
+		return nil, false
+	}
+	return append(kept, id), true
+}
+
+// Forgettable reports whether an id need no longer be remembered once an event that entered the stream at applied is
+// reflected by the record.
+func Forgettable(id EventID, applied time.Time) bool {
+	return applied.After(time.Unix(id.Time, 0).Add(Window + ClockSkew))
+}
