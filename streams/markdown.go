@@ -1,0 +1,40 @@
+package streams
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Markdown prints the table for people: docs/streams.md.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("# Streams and consumers\n\n" +
+		"Printed from `streams/table.go`; `tokenworker setup` creates this, `tokenworker setup --check` and " +
+		"`tokenworker doctor` compare with it. `Replicas` is shown as in production.\n")
+	for _, s := range table(3) {
+		fmt.Fprintf(&b, "\n## Stream `%s`\n\n%s\n\n", s.name, s.purpose)
+		writeSettings(&b, s.settings)
+		for _, c := range s.consumers {
+			fmt.Fprintf(&b, "\n### Consumer `%s` of `%s`\n\n%s Durable, pull.\n\n", c.name, s.name, c.purpose)
+			writeSettings(&b, c.settings)
+		}
+	}
+	return b.String()
+}
+
+func writeSettings(b *strings.Builder, settings []setting) {
+	b.WriteString("| setting | value | reason |\n|---|---|---|\n")
+	for _, s := range settings {
+		value := fmt.Sprint(s.value)
+		switch v := s.value.(type) {
+		case time.Duration:
+			if v == 0 {
+				value = "none"
+			}
+		case []string:
+			value = strings.Join(v, "<br>")
+		}
+		fmt.Fprintf(b, "| %s | %s | %s |\n", s.field, value, s.why)
+	}
+}

@@ -1,0 +1,190 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/internal/natstest"
+)
+
+var update = flag.Bool("update", false, "write docs/streams.md")
+
+func takeEpoch(n uint64) func(context.Context) (uint64, error) {
+	return func(context.Context) (uint64, error) { return n, nil }
+}
+
+func check(t *testing.T, js jetstream.JetStream) []tokenworker.Difference {
+	t.Helper()
+	ds, err := Check(t.Context(), js, 1)
+	if err != nil {
+		t.Fatalf("Check: %v", err)
+	}
+	return ds
+}
+
+func TestSetupLeavesNothingForCheckToFind(t *testing.T) {
+	js := natstest.Connect(t)
+	if ds := check(t, js); len(ds) != 4 {
+		t.Fatalf("an empty server lacks %d things, want the 4 streams: %v", len(ds), ds)
+	}
+	for range 2 { // the second changes nothing
+		if err := Setup(t.Context(), js, 1, takeEpoch(7)); err != nil {
+			t.Fatalf("Setup: %v", err)
+		}
+		if ds := check(t, js); len(ds) != 0 {
+			t.Fatalf("after Setup: %v", ds)
+		}
+	}
+	if e, err := Epoch(t.Context(), js, 7); err != nil || e != 7 {
+		t.Fatalf("Epoch = %d, %v; want 7", e, err)
+	}
+}
+
+func TestCheckSeesEachChangedSettingAndSetupMendsIt(t *testing.T) {
+	js := natstest.Connect(t)
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*jetstream.StreamConfig){
+		"Duplicates":  func(c *jetstream.StreamConfig) { c.Duplicates = time.Minute },
+		"MaxAge":      func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"AllowDirect": func(c *jetstream.StreamConfig) { c.AllowDirect = true },
+		"MaxMsgs":     func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
+		"Subjects":    func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "tokens.v1.more.>") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := js.Stream(t.Context(), In)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.CachedInfo().Config
+			change(&c)
+			if _, err := js.UpdateStream(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			ds := check(t, js)
+			if len(ds) != 1 || !strings.Contains(ds[0].What, name) {
+				t.Fatalf("Check = %v, want one difference in %s", ds, name)
+			}
+			if err := Setup(t.Context(), js, 1, takeEpoch(99)); err != nil {
+				t.Fatal(err)
+			}
+			if ds := check(t, js); len(ds) != 0 {
+				t.Fatalf("after Setup: %v", ds)
+			}
+			if _, err := Epoch(t.Context(), js, 1); err != nil {
+				t.Fatalf("mending the stream lost its epoch: %v", err)
+			}
+		})
+	}
+}
+
+func TestCheckSeesAChangedOrMissingConsumer(t *testing.T) {
+	js := natstest.Connect(t)
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	cons, err := js.Consumer(t.Context(), In, Acquired)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cons.CachedInfo().Config
+	c.MaxDeliver = 5
+	if _, err := js.UpdateConsumer(t.Context(), In, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteConsumer(t.Context(), In, Replay); err != nil {
+		t.Fatal(err)
+	}
+	if ds := check(t, js); len(ds) != 2 {
+		t.Fatalf("Check = %v, want MaxDeliver and the missing consumer", ds)
+	}
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	if ds := check(t, js); len(ds) != 0 {
+		t.Fatalf("after Setup: %v", ds)
+	}
+}
+
+func TestEpochTellsAStreamThatIsNotTheNewestFromOneThatIs(t *testing.T) {
+	js := natstest.Connect(t)
+	if _, err := Epoch(t.Context(), js, 1); !errors.Is(err, tokenworker.ErrMisconfigured) {
+		t.Fatalf("without a stream: %v", err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: In, Subjects: []string{"x"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Epoch(t.Context(), js, 1); !errors.Is(err, tokenworker.ErrMisconfigured) {
+		t.Fatalf("without an epoch: %v", err)
+	}
+	if err := js.DeleteStream(t.Context(), In); err != nil {
+		t.Fatal(err)
+	}
+	if err := Setup(t.Context(), js, 1, takeEpoch(3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Epoch(t.Context(), js, 4); !errors.Is(err, tokenworker.ErrRolledBack) {
+		t.Fatalf("with an epoch that is not the highest: %v", err)
+	}
+}
+
+func TestNobodyCanPurgeTheEvents(t *testing.T) {
+	js := natstest.Connect(t)
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), In)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err == nil {
+		t.Fatal("the purge was allowed")
+	}
+}
+
+func TestEverySettingHasAReasonAndIsSetOnce(t *testing.T) {
+	each := func(what string, settings []setting) {
+		seen := map[string]bool{}
+		for _, s := range settings {
+			if s.why == "" || seen[s.field] {
+				t.Errorf("%s: %s has no reason or stands twice", what, s.field)
+			}
+			seen[s.field] = true
+		}
+	}
+	for _, s := range table(1) {
+		each(s.name, s.settings)
+		for _, c := range s.consumers {
+			each(c.name, c.settings)
+			if reflect.DeepEqual(c.config(), jetstream.ConsumerConfig{}) {
+				t.Errorf("%s: empty", c.name)
+			}
+		}
+	}
+}
+
+func TestDocsShowTheTable(t *testing.T) {
+	const file = "../docs/streams.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(Markdown()), 0o644); err != nil { //nolint:gosec // a public document
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(b) != Markdown() {
+		t.Fatal("docs/streams.md is not what the table says; run go test ./streams -update")
+	}
+}

@@ -1,0 +1,186 @@
+package streams
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// The streams.
+const (
+	In     = "TOKENS_IN"     // events from upstream
+	Out    = "TOKENS_OUT"    // what the worker did
+	DLQ    = "TOKENS_DLQ"    // refused input, sealed
+	Parked = "TOKENS_PARKED" // settled neither way yet
+)
+
+// The durable consumers. The first three share In without overlapping; the last is on [Parked].
+const (
+	Acquired    = "acquired"
+	Disconnect  = "disconnect"
+	Replay      = "replay"
+	ParkedRetry = "parked"
+)
+
+// DuplicateWindow is how long a stream knows a message id. A message that may be a repeat from before it is held back
+// while an earlier message of its subject is unsettled.
+const DuplicateWindow = 20 * time.Minute
+
+// AckWait is how long a message may go without an acknowledgement or a heartbeat before it is delivered again.
+const AckWait = 30 * time.Second
+
+// DeadLetterAge is how long dead letters are kept.
+const DeadLetterAge = 14 * 24 * time.Hour
+
+// setting is one field of a jetstream.StreamConfig or jetstream.ConsumerConfig.
+type setting struct {
+	field string
+	value any
+	why   string
+}
+
+type stream struct {
+	name      string
+	purpose   string
+	settings  []setting
+	consumers []consumer
+}
+
+type consumer struct {
+	name     string
+	purpose  string
+	settings []setting
+}
+
+// common to every stream.
+func common(replicas int) []setting {
+	return []setting{
+		{"Storage", jetstream.FileStorage, "memory would not survive a restart"},
+		{"Replicas", replicas, "3 in production: one server may be lost without losing an acknowledged message"},
+		{"Discard", jetstream.DiscardNew, "a full stream refuses the publisher, who knows, instead of dropping what was acknowledged"},
+		{"MaxMsgs", int64(-1), "nothing that was acknowledged is dropped for want of room"},
+		{"MaxBytes", int64(-1), "as for MaxMsgs; watch the disk instead"},
+		{"MaxMsgsPerSubject", int64(-1), "a connection may have many unsettled events"},
+		{"Duplicates", DuplicateWindow, "a publisher that did not see the acknowledgement may publish again"},
+		{"DenyPurge", true, "nobody empties a stream with one request; single messages are deleted by sequence"},
+		{"AllowRollup", false, "a rollup header would be a purge"},
+		{"NoAck", false, "publishers need the acknowledgement"},
+		{"AllowMsgTTL", false, "a publisher could make a message vanish before it is handled"},
+		{"PersistMode", jetstream.DefaultPersistMode, "acknowledged means written"},
+	}
+}
+
+// table is the one place that says what JetStream must look like.
+func table(replicas int) []stream {
+	return []stream{
+		{
+			name: In, purpose: "Events from upstream, until their effect is committed.",
+			settings: append(common(replicas),
+				setting{"Subjects", []string{"tokens.v1.acquired.>", "tokens.v1.disconnect.>", "tokens.v1.replay.>"}, "what the worker handles; anything else has no stream, and its publisher is told so"},
+				setting{"Retention", jetstream.WorkQueuePolicy, "holds exactly the unsettled events, which the hold-back of possible repeats relies on"},
+				setting{"MaxAge", time.Duration(0), "an event waits out any outage"},
+				setting{"MaxMsgSize", int32(512 << 10), "events are refused above 64 KiB and kept as dead letters; this bounds what a dead letter must hold"},
+				setting{"AllowDirect", false, "the hold-back needs a leader's answer: a replica may lag"},
+				setting{"DenyDelete", false, "a refused plain event is securely deleted by its sequence"},
+			),
+			consumers: []consumer{
+				pull(Acquired, "Stores acquired token sets.", "tokens.v1.acquired.>", 1024),
+				pull(Disconnect, "Honours disconnects; apart, so that a flood of acquisitions does not delay them.", "tokens.v1.disconnect.>", 256),
+				pull(Replay, "Applies dead letters that an operator replays.", "tokens.v1.replay.>", 64),
+			},
+		},
+		{
+			name: Out, purpose: "What the worker did, for whoever wants to know.",
+			settings: append(common(replicas),
+				setting{"Subjects", []string{"tokens.v1.event.>"}, "the worker's own events"},
+				setting{"Retention", jetstream.LimitsPolicy, "any number of readers, each at its own pace"},
+				setting{"MaxAge", 7 * 24 * time.Hour, "readers may be down for a week"},
+				setting{"MaxMsgSize", int32(64 << 10), "the worker's events are small"},
+				setting{"AllowDirect", true, "readers may look up the last event of a connection on any replica"},
+				setting{"DenyDelete", false, "an erasure deletes the events of a connection"},
+			),
+		},
+		{
+			name: DLQ, purpose: "Refused input, sealed by the worker, for an operator to look at and replay.",
+			settings: append(common(replicas),
+				setting{"Subjects", []string{"tokens.v1.dlq.>"}, "one subject token holds the error code"},
+				setting{"Retention", jetstream.LimitsPolicy, "kept until an operator replays or deletes it"},
+				setting{"MaxAge", DeadLetterAge, "the time to act on it; tombstones outlive it"},
+				setting{"MaxMsgSize", int32(1 << 20), "the largest message of TOKENS_IN, sealed and in base64"},
+				setting{"AllowDirect", false, "an operator's look-up must not miss the newest"},
+				setting{"DenyDelete", false, "a replayed dead letter is securely deleted"},
+			),
+		},
+		{
+			name: Parked, purpose: "Events that can be settled neither way yet for one organization or connection alone, with their stamp.",
+			settings: append(common(replicas),
+				setting{"Subjects", []string{"tokens.v1.parked.>"}, "the worker publishes here, nobody else"},
+				setting{"Retention", jetstream.WorkQueuePolicy, "holds exactly the unsettled ones"},
+				setting{"MaxAge", time.Duration(0), "waits until the cause is mended"},
+				setting{"MaxMsgSize", int32(512 << 10), "as TOKENS_IN"},
+				setting{"AllowDirect", false, "the hold-back looks here too"},
+				setting{"DenyDelete", false, "an erasure deletes the messages of a connection"},
+			),
+			consumers: []consumer{
+				pull(ParkedRetry, "Tries parked events again, minutes apart.", "tokens.v1.parked.>", 100_000),
+			},
+		},
+	}
+}
+
+func pull(name, purpose, filter string, maxAckPending int) consumer {
+	why := "bounds what one outage can have in flight; a delayed nak stays pending"
+	if name == ParkedRetry {
+		why = "every parked event is pending while it waits for its next try; one organization's must not block another's"
+	}
+	return consumer{name, purpose, []setting{
+		{"FilterSubject", filter, "consumers of a work queue must not overlap"},
+		{"DeliverPolicy", jetstream.DeliverAllPolicy, "nothing is skipped"},
+		{"AckPolicy", jetstream.AckExplicitPolicy, "each event is acknowledged after its own commit"},
+		{"AckWait", AckWait, "a crashed worker's events come back after it; a slow one sends heartbeats at a third of it"},
+		{"MaxDeliver", -1, "a work queue orphans a message after its last delivery; dead letters are the worker's decision"},
+		{"MaxAckPending", maxAckPending, why},
+		{"ReplayPolicy", jetstream.ReplayInstantPolicy, "as fast as the worker can"},
+		{"InactiveThreshold", time.Duration(0), "a durable consumer is never removed for being idle"},
+		{"HeadersOnly", false, "the worker needs the body"},
+		{"MemoryStorage", false, "what was acknowledged must survive a restart"},
+	}}
+}
+
+// fill sets the fields of a config struct. A setting that the struct does not have is a bug in the table.
+func fill(config any, settings []setting) {
+	v := reflect.ValueOf(config).Elem()
+	for _, s := range settings {
+		v.FieldByName(s.field).Set(reflect.ValueOf(s.value))
+	}
+}
+
+// compare reports the settings in which a config struct, as the server returned it, differs from the table.
+func compare(what string, config any, settings []setting) []tokenworker.Difference {
+	var ds []tokenworker.Difference
+	v := reflect.ValueOf(config)
+	for _, s := range settings {
+		if have := v.FieldByName(s.field).Interface(); !reflect.DeepEqual(have, s.value) {
+			ds = append(ds, tokenworker.Difference{
+				What: what + ": " + s.field, Have: fmt.Sprint(have), Want: fmt.Sprint(s.value), Why: s.why,
+			})
+		}
+	}
+	return ds
+}
+
+func (s stream) config() jetstream.StreamConfig {
+	c := jetstream.StreamConfig{Name: s.name, Description: s.purpose}
+	fill(&c, s.settings)
+	return c
+}
+
+func (c consumer) config() jetstream.ConsumerConfig {
+	cc := jetstream.ConsumerConfig{Durable: c.name, Description: c.purpose}
+	fill(&cc, c.settings)
+	return cc
+}
