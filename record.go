@@ -14,7 +14,7 @@ const (
 	MaxSealedBytes = 64 << 10 // a sealed token set
 	MaxSeen        = 64       // event ids remembered
 	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
-	MaxRevoke      = 4        // sealed sets waiting for revocation
+	MaxRevoke      = 4        // sealed sets waiting for revocation beside a current one; without one, one more
 )
 
 const (

@@ -110,7 +110,7 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		return next, v, err
 	}
 	seen, ok := remember(r.Seen, a.ID, a.Entered)
-	if !ok {
+	if !ok || a.KeepRevocations && len(r.Revoke) > MaxRevoke {
 		return *r, Full, nil
 	}
 	next := Record{
@@ -124,7 +124,8 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	return next, Applied, nil
 }
 
-// Disconnect decides on a disconnect event.
+// Disconnect decides on a disconnect event. A full revoke list does not hold it up: the set only moves inside the record,
+// and what would make the record larger (Acquire, Commit) waits until there is room.
 func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	if r == nil {
 		r = &Record{Key: d.Key}
@@ -143,18 +144,18 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		return next, v, err
 	}
 	seen, ok := remember(r.Seen, d.ID, d.Entered)
-	if !ok || r.Sealed != nil && len(r.Revoke) >= MaxRevoke {
+	if !ok {
 		return *r, Full, nil
 	}
 	next := *r
 	next.Status, next.Fence, next.Entered, next.Disconnected = Disconnecting, Fence{Stamp: d.Stamp}, d.Entered, d.Stamp
 	next.Seen, next.Claim = seen, nil
 	next.ExpiresAt, next.GrantExpiresAt = time.Time{}, time.Time{}
-	next.RevokeAt, next.DueAt, next.RemoveAt = d.Entered, d.Entered, time.Time{}
 	if r.Sealed != nil {
-		next.Revoke = append(slices.Clip(r.Revoke), r.Sealed)
 		next.Sealed = nil
+		next.addRevoke(r.Sealed, d.Entered)
 	}
+	next.DueAt, next.RemoveAt = d.Entered, time.Time{}
 	return next, Applied, nil
 }
 
@@ -169,7 +170,11 @@ func (r *Record) TakeClaim(from Fence, c Claim, spends Fingerprint, replaces Att
 	if r.Claim != nil {
 		held = r.Claim.Attempt
 	}
-	if held != replaces {
+	switch held {
+	case c.Attempt: // taken already: the reply was lost
+		return *r, nil
+	case replaces:
+	default:
 		return Record{}, ErrFenced
 	}
 	next := *r
@@ -200,8 +205,10 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 			next.DueAt = r.RevokeAt
 		}
 		return next, Applied
+	case r.Fence == f.From.Next() && bytes.Equal(r.Sealed, f.Sealed):
+		return *r, Repeated // saved already: the reply was lost
 	case f.From.Stamp.Compare(r.Disconnected) >= 0, r.live() && !f.KeepRevocations:
-		return *r, Stale // lost to a newer acquisition alone, or already saved
+		return *r, Stale // lost to a newer acquisition alone, or to another attempt's answer
 	case slices.ContainsFunc(r.Revoke, func(b []byte) bool { return bytes.Equal(b, f.Sealed) }):
 		return *r, Repeated
 	case len(r.Revoke) >= MaxRevoke:
@@ -227,7 +234,7 @@ func (r *Record) note(e *Event, v Verdict) (Record, Verdict, error) {
 	return next, v, nil
 }
 
-// addRevoke puts a sealed set on the revoke list of a record that has room.
+// addRevoke puts a sealed set on the revoke list, which makes the record due at once.
 func (r *Record) addRevoke(sealed []byte, at time.Time) {
 	r.Revoke = append(slices.Clip(r.Revoke), sealed)
 	if !r.live() {
@@ -239,9 +246,9 @@ func (r *Record) addRevoke(sealed []byte, at time.Time) {
 	r.DueAt = r.RevokeAt
 }
 
-// rolledBack tells a lower sequence at a later time, which one stream never hands out.
+// rolledBack tells a lower sequence, or the same one again, at a later time, which one stream never hands out.
 func (r *Record) rolledBack(e *Event) error {
-	if e.Stamp.Compare(r.Stamp) < 0 && e.Entered.After(r.Entered.Add(ClockSkew)) {
+	if e.Stamp.Compare(r.Stamp) <= 0 && e.Entered.After(r.Entered.Add(ClockSkew)) {
 		return fmt.Errorf("%w: event %s entered %s after event %s that is stored", ErrRolledBack, e.Stamp,
 			e.Entered.Sub(r.Entered).Round(time.Second), r.Stamp)
 	}
