@@ -1,0 +1,199 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+const (
+	selectRecord = `SELECT sealed, record FROM connections WHERE org = ? AND conn = ?`
+
+	upsertRecord = `INSERT INTO connections (org, conn, due_at, subject, sealed, record) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (org, conn) DO UPDATE SET due_at = excluded.due_at, subject = excluded.subject,
+			sealed = excluded.sealed, record = excluded.record`
+
+	selectPage = `SELECT conn, sealed, record FROM connections WHERE org = ? AND conn > ? ORDER BY conn LIMIT ?`
+
+	// pageRows is how many rows [Store.Records] reads at once: few enough to hold in memory at 64 KiB each.
+	pageRows = 100
+)
+
+// Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors also match [tokenworker.ErrTooLarge],
+// [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
+func (s *Store) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
+	if len(a.Sealed) > tokenworker.MaxSealedBytes {
+		return 0, tokenworker.ErrTooLarge
+	}
+	return s.apply(ctx, a.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Acquire(a)
+	}, tokenworker.Repeated, tokenworker.Full)
+}
+
+// Disconnect applies a disconnect event by [tokenworker.Record.Disconnect]. Errors also match
+// [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
+func (s *Store) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error) {
+	return s.apply(ctx, d.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Disconnect(d)
+	}, tokenworker.Repeated, tokenworker.Full)
+}
+
+// Commit stores the outcome of a refresh by [tokenworker.Record.Commit]. Errors also match [tokenworker.ErrTooLarge] and
+// [tokenworker.ErrInvalidKey].
+func (s *Store) Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error) {
+	if len(f.Sealed) > tokenworker.MaxSealedBytes {
+		return 0, tokenworker.ErrTooLarge
+	}
+	return s.apply(ctx, f.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		next, v := r.Commit(f)
+		return next, v, nil
+	}, tokenworker.Stale, tokenworker.Repeated, tokenworker.Full)
+}
+
+// Claim takes the claim to refresh the set named by from, by [tokenworker.Record.TakeClaim], and returns the record as
+// claimed. Errors also match [tokenworker.ErrFenced] and [tokenworker.ErrInvalidKey].
+func (s *Store) Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
+	spends tokenworker.Fingerprint, replaces tokenworker.AttemptID,
+) (tokenworker.Record, error) {
+	if err := k.Validate(); err != nil {
+		return tokenworker.Record{}, err
+	}
+	return write(ctx, s.writer, func(ctx context.Context, st statements) (tokenworker.Record, error) {
+		r, err := readRecord(ctx, st, k)
+		if err != nil {
+			return tokenworker.Record{}, err
+		}
+		next, err := r.TakeClaim(from, c, spends, replaces)
+		if err != nil {
+			return tokenworker.Record{}, err
+		}
+		return next, writeRecord(ctx, st, &next)
+	})
+}
+
+// Get returns the record of a connection as the last write left it. Errors also match [tokenworker.ErrNotFound].
+func (s *Store) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
+	r, err := readRecord(ctx, s.read, k)
+	if err != nil {
+		return tokenworker.Record{}, err
+	}
+	if r == nil {
+		return tokenworker.Record{}, tokenworker.ErrNotFound
+	}
+	return *r, nil
+}
+
+// Records yields the records of one organization, ordered by the text form of their keys. It stops after the first
+// error. No transaction stays open between two records: what changes meanwhile may or may not be seen.
+func (s *Store) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error] {
+	org := tokenworker.EscapePart(orgID)
+	return func(yield func(tokenworker.Record, error) bool) {
+		for after := ""; ; {
+			page, err := s.page(ctx, org, after)
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+				after = connOf(r.Key)
+			}
+			if err != nil {
+				yield(tokenworker.Record{}, err)
+				return
+			}
+			if len(page) < pageRows {
+				return
+			}
+		}
+	}
+}
+
+// page returns up to pageRows records of an organization after the given conn, and those before an error with it.
+func (s *Store) page(ctx context.Context, org, after string) ([]tokenworker.Record, error) {
+	const doing = "listing connections"
+	rows, err := s.read[selectPage].QueryContext(ctx, org, after, pageRows)
+	if err != nil {
+		return nil, dbError(doing, err)
+	}
+	defer rows.Close() //nolint:errcheck // reading: rows.Err has said it
+	var page []tokenworker.Record
+	for rows.Next() {
+		var conn string
+		var sealed, record []byte
+		if err := rows.Scan(&conn, &sealed, &record); err != nil {
+			return page, dbError(doing, err)
+		}
+		k, err := tokenworker.ParseKey(org + ":" + conn)
+		if err != nil {
+			return page, fmt.Errorf("%w: the store holds a row without a valid key: %w", tokenworker.ErrMisconfigured, err)
+		}
+		r, err := decodeRecord(k, sealed, record)
+		if err != nil {
+			return page, err
+		}
+		page = append(page, r)
+	}
+	return page, dbError(doing, rows.Err())
+}
+
+// apply decides on the record of k and writes what is decided, unless the verdict is one of unchanged, which leave the
+// record as it is.
+func (s *Store) apply(ctx context.Context, k tokenworker.Key,
+	decide func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error), unchanged ...tokenworker.Verdict,
+) (tokenworker.Verdict, error) {
+	if err := k.Validate(); err != nil {
+		return 0, err
+	}
+	return write(ctx, s.writer, func(ctx context.Context, st statements) (tokenworker.Verdict, error) {
+		r, err := readRecord(ctx, st, k)
+		if err != nil {
+			return 0, err
+		}
+		next, v, err := decide(r)
+		if err != nil || slices.Contains(unchanged, v) {
+			return v, err
+		}
+		return v, writeRecord(ctx, st, &next)
+	})
+}
+
+// readRecord returns nil when there is none.
+func readRecord(ctx context.Context, st statements, k tokenworker.Key) (*tokenworker.Record, error) {
+	var sealed, record []byte
+	row := st[selectRecord].QueryRowContext(ctx, tokenworker.EscapePart(k.OrgID), connOf(k))
+	if err := row.Scan(&sealed, &record); errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	} else if err != nil {
+		return nil, dbError("reading a connection", err)
+	}
+	r, err := decodeRecord(k, sealed, record)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+func writeRecord(ctx context.Context, st statements, r *tokenworker.Record) error {
+	record, err := encodeRecord(r)
+	if err != nil {
+		return err
+	}
+	_, err = st[upsertRecord].ExecContext(ctx, tokenworker.EscapePart(r.Key.OrgID), connOf(r.Key),
+		unixOrNull(r.DueAt), sql.NullString{String: r.Subject, Valid: r.Subject != ""}, r.Sealed, record)
+	return dbError("writing a connection", err)
+}
+
+// connOf is the column conn: the key's text form after the organization.
+func connOf(k tokenworker.Key) string {
+	return tokenworker.EscapePart(k.ProviderID) + ":" + tokenworker.EscapePart(k.CompanyID)
+}
+
+// unixOrNull is what a column holds of t: Unix seconds, or NULL for the zero time.
+func unixOrNull(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.Unix(), Valid: !t.IsZero()}
+}
