@@ -24,30 +24,24 @@ java_fits() {
   [[ ${version%%.*} -ge 17 ]]
 }
 
-# refuse_missing exits with the list of what is missing, if anything is.
-refuse_missing() {
-  [[ ${#missing[@]} -gt 0 ]] || return 0
-  say "cannot run LocalStack here. Missing:"
-  printf '  - %s\n' "${missing[@]}" >&2
-  say "or start a Docker engine with its compose plugin, and nothing else is needed;" \
-    "or set LOCALSTACK_ENDPOINT to a LocalStack that runs elsewhere"
-  exit 1
-}
-
 need "Linux" "the way without Docker reads /proc" test -r /proc/self/environ
-need "curl" "on Debian: apt-get install curl" command -v curl
 need "flock" "on Debian: apt-get install util-linux" command -v flock
 need "python3 3.11 or newer, with venv" "on Debian: apt-get install python3 python3-venv" python_fits
 need "java 17 or newer" "on Debian: apt-get install openjdk-17-jre-headless" java_fits
-refuse_missing
+need "mvn" "on Debian: apt-get install maven" command -v mvn
+if [[ ${#missing[@]} -gt 0 ]]; then
+  say "cannot run LocalStack here. Missing:"
+  printf '  - %s\n' "${missing[@]}" >&2
+  say "Nothing of this is needed with a Docker engine and its compose plugin, or when LOCALSTACK_ENDPOINT names a" \
+    "LocalStack that runs elsewhere."
+  exit 1
+fi
 
 # The name covers every input, so a changed pin is a new installation, and a finished one never changes.
 version=$(cat "$here"/{install.sh,requirements.txt,pom.xml} <(python3 -V) | sha256sum | cut -c1-16)
 home=$cache/localstack-$version
 
 if [[ ! -d $home ]]; then
-  need "mvn (Maven 3)" "on Debian: apt-get install maven" command -v mvn
-  refuse_missing
   mkdir -p "$cache"
   exec 9>"$home.lock"
   flock 9
@@ -63,8 +57,12 @@ if [[ ! -d $home ]]; then # nor did whoever held the lock install it
   "$part/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$here/requirements.txt" >&2
 
   say "fetching DynamoDB Local from Maven Central (once, about 60 s)"
-  mvn --quiet --batch-mode -Dstyle.color=never --file "$here/pom.xml" -Dtarget="$part/dynamodb" \
-    dependency:copy-dependencies jar:jar >&2
+  # Its colour codes are worth seeing with an error only.
+  output=$(mvn --quiet --batch-mode --file "$here/pom.xml" -Dtarget="$part/dynamodb" \
+    dependency:copy-dependencies jar:jar 2>&1) || {
+    printf '%s\n' "$output" >&2
+    exit 1
+  }
   cp "$part"/dynamodb/DynamoDBLocal_lib/byte-buddy-agent-*.jar "$part/dynamodb/ddb-local-loader-0.1.jar"
   # Java looks the native library up by a name without a version.
   for library in "$part"/dynamodb/DynamoDBLocal_lib/libsqlite4java-*.so; do

@@ -56,7 +56,7 @@ stop() {
   local signal pid deadline
   for signal in TERM KILL; do
     for pid in $(processes); do kill -s "$signal" "$pid" 2>/dev/null || true; done
-    deadline=$((SECONDS + 10))
+    deadline=$((SECONDS + 5))
     while [[ -n $(processes) ]] && ((SECONDS < deadline)); do sleep 0.1; done
   done
   if docker_runs; then compose --progress quiet down --timeout 5 >&2; fi
@@ -75,14 +75,17 @@ free_port() {
 }
 
 # await URL ALIVE...: waits until URL is healthy and writes it down; gives up when ALIVE fails or after two minutes.
+# What was started does not outlive a start that fails or is interrupted.
 await() {
   local deadline=$((SECONDS + 120))
+  trap stop EXIT
   until healthy "$1"; do
-    "${@:2}" || return 1
+    "${@:2}" 2>/dev/null || return 1
     ((SECONDS < deadline)) || return 1
     sleep 0.2
   done
   printf '%s\n' "$1" >"$run/endpoint"
+  trap - EXIT
 }
 
 start_docker() {
@@ -105,7 +108,6 @@ start_native() {
   flock 9
   if running; then return; fi
   stop # what a killed LocalStack left, or one that hangs
-  trap stop EXIT
 
   # LocalStack downloads what it does not find here.
   java_home=$(java -XshowSettings:properties -version 2>&1 | sed -n 's/^ *java\.home = //p')
@@ -124,7 +126,6 @@ start_native() {
     tail -n 50 "$run/log" >&2
     die "did not become healthy; its last lines are above, all of them in $run/log"
   }
-  trap - EXIT
 }
 
 start() {
@@ -160,6 +161,7 @@ with() {
   exit "$status"
 }
 
+command -v curl >/dev/null || die "curl is missing; on Debian: apt-get install curl"
 case ${1:-} in
   start) start ;;
   stop) stop ;;
