@@ -170,11 +170,10 @@ func (r *Record) TakeClaim(from Fence, c Claim, spends Fingerprint, replaces Att
 	if r.Claim != nil {
 		held = r.Claim.Attempt
 	}
-	switch held {
-	case c.Attempt: // taken already: the reply was lost
-		return *r, nil
-	case replaces:
-	default:
+	if r.Claim != nil && held == c.Attempt {
+		return *r, nil // taken already: the reply was lost
+	}
+	if held != replaces {
 		return Record{}, ErrFenced
 	}
 	next := *r

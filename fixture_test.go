@@ -1,0 +1,192 @@
+package tokenworker_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// What the tests of the rules are built from: a stream that hands out one sequence a minute, the events in it, and the
+// records that reflect them.
+
+var (
+	noon    = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	testKey = tokenworker.Key{OrgID: "acme", ProviderID: "finch", CompanyID: "c-1"}
+)
+
+// entered is when the test's stream handed out a sequence: one minute apart.
+func entered(seq uint64) time.Time { return noon.Add(time.Duration(seq) * time.Minute) }
+
+func event(seq uint64) tokenworker.Event {
+	at := entered(seq)
+	return tokenworker.Event{
+		Key: testKey, Stamp: stamp(seq), Entered: at,
+		ID: tokenworker.NewEventID("test", fmt.Sprint(seq), at),
+	}
+}
+
+func stamp(seq uint64) tokenworker.Stamp { return tokenworker.Stamp{Epoch: 1, Sequence: seq} }
+
+func sealed(seq uint64) []byte { return fmt.Appendf(nil, "set of %d", seq) }
+
+func fingerprint(n byte) tokenworker.Fingerprint { return tokenworker.Fingerprint{n} }
+
+func acquisition(seq uint64, edits ...func(*tokenworker.Acquisition)) *tokenworker.Acquisition {
+	a := &tokenworker.Acquisition{
+		Event: event(seq), Sealed: sealed(seq), DueAt: entered(seq).Add(time.Hour),
+		Details: tokenworker.Details{ExpiresAt: entered(seq).Add(2 * time.Hour), Scope: "payroll"},
+	}
+	for _, edit := range edits {
+		edit(a)
+	}
+	return a
+}
+
+func keep(a *tokenworker.Acquisition) { a.KeepRevocations = true }
+
+func disconnection(seq uint64) *tokenworker.Disconnection {
+	return &tokenworker.Disconnection{Event: event(seq)}
+}
+
+// holding is a record that reflects the acquisition at seq.
+func holding(seq uint64, edits ...func(*tokenworker.Record)) *tokenworker.Record {
+	a := acquisition(seq)
+	return edited(tokenworker.Record{
+		Key: testKey, Status: tokenworker.Active, Fence: tokenworker.Fence{Stamp: a.Stamp}, Entered: a.Entered,
+		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt, Seen: []tokenworker.EventID{a.ID}, AcquiredAt: time.Unix(a.ID.Time, 0),
+	}, edits...)
+}
+
+// revoking is a record that the disconnect at seq took a set from.
+func revoking(seq uint64, edits ...func(*tokenworker.Record)) *tokenworker.Record {
+	d := disconnection(seq)
+	return edited(tokenworker.Record{
+		Key: testKey, Status: tokenworker.Disconnecting, Fence: tokenworker.Fence{Stamp: d.Stamp}, Entered: d.Entered,
+		Disconnected: d.Stamp, DueAt: d.Entered, RevokeAt: d.Entered, Revoke: [][]byte{sealed(1)},
+		Seen: []tokenworker.EventID{d.ID},
+	}, edits...)
+}
+
+// tombstone is what a sweep leaves of revoking(seq).
+func tombstone(seq uint64) *tokenworker.Record {
+	return revoking(seq, func(r *tokenworker.Record) {
+		r.Status, r.Revoke, r.RevokeAt, r.DueAt = tokenworker.Disconnected, nil, time.Time{}, time.Time{}
+		r.RemoveAt = r.Entered.Add(30 * tokenworker.Window)
+	})
+}
+
+func edited(r tokenworker.Record, edits ...func(*tokenworker.Record)) *tokenworker.Record {
+	for _, edit := range edits {
+		edit(&r)
+	}
+	return &r
+}
+
+// seen remembers the event at seq.
+func seen(seqs ...uint64) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) {
+		for _, seq := range seqs {
+			r.Seen = append(r.Seen, event(seq).ID)
+		}
+	}
+}
+
+// lastDisconnect is what a stale disconnect at seq leaves, beside its id.
+func lastDisconnect(seq uint64) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.Disconnected = stamp(seq) }
+}
+
+func spent(n ...byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) {
+		for _, b := range n {
+			r.Spent = append(r.Spent, fingerprint(b))
+		}
+	}
+}
+
+func claimed(attempt byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.Claim = &tokenworker.Claim{Attempt: tokenworker.AttemptID{attempt}} }
+}
+
+func reauthRequired(r *tokenworker.Record) { r.Status = tokenworker.ReauthRequired }
+
+// waiting puts n more sets on the revoke list.
+func waiting(n uint64) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) {
+		for i := range n {
+			r.Revoke = append(r.Revoke, sealed(100+i))
+		}
+		if r.RevokeAt.IsZero() {
+			r.RevokeAt = entered(2)
+		}
+		r.DueAt = r.RevokeAt
+	}
+}
+
+// unchanged is the record that a decision must leave as it was.
+func unchanged(*tokenworker.Record) {}
+
+// verdictCase is one decision. want edits a copy of before into what must come out; a nil before is no record.
+type verdictCase struct {
+	name    string
+	before  *tokenworker.Record
+	decide  func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error)
+	verdict tokenworker.Verdict
+	want    []func(*tokenworker.Record)
+}
+
+func (tc verdictCase) run(t *testing.T) {
+	t.Helper()
+	var before, want tokenworker.Record
+	if tc.before != nil {
+		before, want = clone(*tc.before), clone(*tc.before)
+	}
+	for _, edit := range tc.want {
+		edit(&want)
+	}
+	got, verdict, err := tc.decide(tc.before)
+	if err != nil {
+		t.Fatalf("error: %v", err)
+	}
+	if verdict != tc.verdict {
+		t.Errorf("verdict %s, want %s", verdict, tc.verdict)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("record\n got %+v\nwant %+v", got, want)
+	}
+	if tc.before != nil && !reflect.DeepEqual(*tc.before, before) {
+		t.Errorf("the record that was passed in changed:\n is %+v\nwas %+v", *tc.before, before)
+	}
+}
+
+func clone(r tokenworker.Record) tokenworker.Record {
+	r.Seen, r.Spent, r.Revoke = slices.Clone(r.Seen), slices.Clone(r.Spent), slices.Clone(r.Revoke)
+	if r.Claim != nil {
+		c := *r.Claim
+		r.Claim = &c
+	}
+	return r
+}
+
+type decision = func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error)
+
+func acquire(seq uint64, edits ...func(*tokenworker.Acquisition)) decision {
+	return func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Acquire(acquisition(seq, edits...))
+	}
+}
+
+func disconnect(seq uint64) decision {
+	return func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Disconnect(disconnection(seq))
+	}
+}
+
+// becomes is an edit that replaces the record by another.
+func becomes(r *tokenworker.Record) func(*tokenworker.Record) {
+	return func(dst *tokenworker.Record) { *dst = *r }
+}

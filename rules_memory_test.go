@@ -1,0 +1,185 @@
+package tokenworker_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+func TestRolledBackStreams(t *testing.T) {
+	late := tokenworker.ClockSkew + time.Second
+	for _, tc := range []struct {
+		name    string
+		epoch   uint64
+		seq     uint64
+		entered time.Time
+		seen    bool
+		want    error
+	}{
+		{name: "a lower sequence that entered before is only late", epoch: 1, seq: 4, entered: entered(4)},
+		{name: "clocks of servers that took turns may disagree", epoch: 1, seq: 4, entered: entered(5).Add(tokenworker.ClockSkew)},
+		{name: "a lower sequence cannot have entered later", epoch: 1, seq: 4, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
+		{name: "nor can the same sequence be given twice", epoch: 1, seq: 5, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
+		{name: "the stored event itself, its id forgotten, entered when it did", epoch: 1, seq: 5, entered: entered(5)},
+		{name: "a higher sequence may be as late as it likes", epoch: 1, seq: 6, entered: entered(5).Add(late)},
+		{name: "an event of an older epoch cannot have entered later", epoch: 0, seq: 9, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
+		{name: "a newer epoch counts its own sequences", epoch: 2, seq: 1, entered: entered(5).Add(late)},
+		{name: "a known id is not even looked at", epoch: 1, seq: 4, entered: entered(5).Add(late), seen: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before := holding(5, func(r *tokenworker.Record) { r.Seen = nil })
+			e := event(tc.seq)
+			e.Stamp.Epoch, e.Entered = tc.epoch, tc.entered
+			if tc.seen {
+				before.Seen = []tokenworker.EventID{e.ID}
+			}
+			acquired, _, err := before.Acquire(&tokenworker.Acquisition{Event: e, Sealed: sealed(tc.seq)})
+			if !errors.Is(err, tc.want) {
+				t.Errorf("acquisition: error %v, want %v", err, tc.want)
+			}
+			disconnected, _, err := before.Disconnect(&tokenworker.Disconnection{Event: e})
+			if !errors.Is(err, tc.want) {
+				t.Errorf("disconnect: error %v, want %v", err, tc.want)
+			}
+			if tc.want != nil && (!reflect.DeepEqual(acquired, *before) || !reflect.DeepEqual(disconnected, *before)) {
+				t.Error("an event from a stream that was rolled back changed the record")
+			}
+		})
+	}
+}
+
+func TestRememberingIDs(t *testing.T) {
+	// The record reflects an event that entered at noon; it remembers MaxSeen ids, the first old ones of which are
+	// past the window by then.
+	full := func(old int) *tokenworker.Record {
+		r := holding(1000)
+		r.Entered, r.Seen = noon, nil
+		for i := range tokenworker.MaxSeen {
+			at := noon
+			if i < old {
+				at = noon.Add(-tokenworker.Window - tokenworker.ClockSkew - time.Second)
+			}
+			r.Seen = append(r.Seen, tokenworker.EventID{Hash: [16]byte{1, byte(i)}, Time: at.Unix()})
+		}
+		return r
+	}
+	at := func(seq uint64, when time.Time) tokenworker.Event {
+		e := event(seq)
+		e.Entered = when
+		return e
+	}
+	acquire := func(e tokenworker.Event) decision {
+		return func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+			return r.Acquire(&tokenworker.Acquisition{Event: e, Sealed: sealed(1), Spendable: fingerprint(1)})
+		}
+	}
+	disconnect := func(e tokenworker.Event) decision {
+		return func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+			return r.Disconnect(&tokenworker.Disconnection{Event: e})
+		}
+	}
+	stale, newer := at(500, noon.Add(-time.Hour)), at(2000, noon.Add(time.Minute))
+	nextDay := at(2000, noon.Add(tokenworker.Window+tokenworker.ClockSkew+time.Second))
+	spent := spent(1)
+	for _, tc := range []struct {
+		name    string
+		before  *tokenworker.Record
+		event   tokenworker.Event
+		decide  func(tokenworker.Event) decision
+		verdict tokenworker.Verdict
+		ids     int // remembered afterwards
+	}{
+		{"a newer acquisition waits while every id is needed", full(0), newer, acquire, tokenworker.Full, 64},
+		{"a newer disconnect waits while every id is needed", full(0), newer, disconnect, tokenworker.Full, 64},
+		{"a stale acquisition waits while every id is needed", full(0), stale, acquire, tokenworker.Full, 64},
+		{"a stale disconnect waits while every id is needed", full(0), stale, disconnect, tokenworker.Full, 64},
+		{"a spent token waits while every id is needed", edited(*full(0), spent), newer, acquire, tokenworker.Full, 64},
+		{"a late acquisition waits while every id is needed", edited(*revoking(1000), func(r *tokenworker.Record) {
+			r.Seen, r.Entered = full(0).Seen, noon
+		}), stale, acquire, tokenworker.Full, 64},
+		{"a newer event drops the ids past the window", full(10), newer, acquire, tokenworker.Applied, 55},
+		{"a newer disconnect drops the ids past the window", full(10), newer, disconnect, tokenworker.Applied, 55},
+		{"a stale event drops what the record's own event allows", full(10), stale, acquire, tokenworker.Stale, 55},
+		{"a stale disconnect drops what the record's own event allows", full(10), stale, disconnect, tokenworker.Stale, 55},
+		{"a day later none of the old ids is needed", full(0), nextDay, acquire, tokenworker.Applied, 1},
+		{"what is not applied allows nothing to be dropped, however new it is", edited(*full(0), spent), nextDay, acquire, tokenworker.Full, 64},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before := clone(*tc.before)
+			got, verdict, err := tc.decide(tc.event)(tc.before)
+			if err != nil || verdict != tc.verdict {
+				t.Fatalf("verdict %s, error %v; want %s", verdict, err, tc.verdict)
+			}
+			if len(got.Seen) != tc.ids {
+				t.Errorf("%d ids remembered, want %d", len(got.Seen), tc.ids)
+			}
+			if remembered := slices.Contains(got.Seen, tc.event.ID); remembered != (verdict != tokenworker.Full) {
+				t.Errorf("the event's id remembered: %t, under verdict %s", remembered, verdict)
+			}
+			if verdict == tokenworker.Full && !reflect.DeepEqual(got, before) {
+				t.Error("an event that found no room changed the record")
+			}
+			if !reflect.DeepEqual(*tc.before, before) {
+				t.Error("the record that was passed in changed")
+			}
+		})
+	}
+}
+
+func TestForgettableStartsPastTheWindowAndTheSkewOfClocks(t *testing.T) {
+	id := tokenworker.NewEventID("test", "1", noon)
+	edge := noon.Add(tokenworker.Window + tokenworker.ClockSkew)
+	if tokenworker.Forgettable(id, edge) {
+		t.Error("forgettable at the edge, where a repeat may still be let in")
+	}
+	if !tokenworker.Forgettable(id, edge.Add(time.Second)) {
+		t.Error("not forgettable past the edge")
+	}
+}
+
+// Two decisions on one record, as two tries of a conditional write make, must not write into each other's lists.
+func TestDecisionsDoNotShareMemory(t *testing.T) {
+	roomy := func(r *tokenworker.Record) {
+		r.Seen, r.Spent, r.Revoke = slices.Grow(r.Seen, 8), slices.Grow(r.Spent, 8), slices.Grow(r.Revoke, 8)
+	}
+	for _, tc := range []struct {
+		name   string
+		record *tokenworker.Record
+		decide func(r *tokenworker.Record, seq uint64) tokenworker.Record
+	}{
+		{"acquire", holding(2, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			next, _, _ := r.Acquire(acquisition(seq))
+			return next
+		}},
+		{"acquire late", revoking(50, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			next, _, _ := r.Acquire(acquisition(seq))
+			return next
+		}},
+		{"disconnect", holding(2, waiting(1), roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			next, _, _ := r.Disconnect(disconnection(seq))
+			return next
+		}},
+		{"claim", holding(2, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			attempt := tokenworker.Claim{Attempt: tokenworker.AttemptID{byte(seq)}}
+			next, _ := r.TakeClaim(r.Fence, attempt, fingerprint(byte(seq)), tokenworker.AttemptID{})
+			return next
+		}},
+		{"commit", revoking(5, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			next, _ := r.Commit(&tokenworker.Refresh{From: tokenworker.Fence{Stamp: stamp(1)}, Sealed: sealed(seq)})
+			return next
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			first := tc.decide(tc.record, 10)
+			kept := clone(first)
+			tc.decide(tc.record, 11)
+			if !reflect.DeepEqual(first, kept) {
+				t.Errorf("a second decision changed the first:\n is %+v\nwas %+v", first, kept)
+			}
+		})
+	}
+}
