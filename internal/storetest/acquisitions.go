@@ -1,0 +1,164 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+func testAcquisitions(t *testing.T, store Store) {
+	run(t, store, []situation{
+		{
+			name: "the first acquisition is applied",
+			when: acquired(event(1)), want: tokenworker.Applied,
+		}, {
+			name: "an acquisition that says only what it must is applied",
+			when: acquired(event(1), bare, never), want: tokenworker.Applied,
+		}, {
+			name:  "a newer acquisition replaces an older one",
+			given: []step{acquired(event(1))},
+			when:  acquired(event(2)), want: tokenworker.Applied,
+		}, {
+			name:  "what the newer acquisition leaves out is not left over from the older one",
+			given: []step{acquired(event(1))},
+			when:  acquired(event(2), bare, never), want: tokenworker.Applied,
+		}, {
+			name:  "an acquisition replaces a refreshed set and its claim",
+			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), refreshed(set(1, 0), 1), claimed(set(1, 1), 2, "r1", 0)},
+			when:  acquired(event(2)), want: tokenworker.Applied,
+		}, {
+			name:  "an acquisition brings a disconnected connection back",
+			given: []step{acquired(event(1)), disconnected(event(2))},
+			when:  acquired(event(3)), want: tokenworker.Applied,
+		}, {
+			name:  "the epoch counts before the sequence",
+			given: []step{acquired(event(900, inEpoch(2)))},
+			when:  acquired(event(1, inEpoch(10), after(time.Hour))), want: tokenworker.Applied,
+		}, {
+			name:  "sequences are compared as numbers",
+			given: []step{acquired(event(9))},
+			when:  acquired(event(10)), want: tokenworker.Applied,
+		}, {
+			name:  "the greatest stamp there is can be stored",
+			given: []step{acquired(event(1))},
+			when: acquired(event(2, func(e *tokenworker.Event) {
+				e.Stamp = tokenworker.Stamp{Epoch: 1<<64 - 1, Sequence: 1<<64 - 1}
+			})), want: tokenworker.Applied,
+		}, {
+			name:  "a redelivery changes nothing",
+			given: []step{acquired(event(1))},
+			when:  acquired(event(1)), want: tokenworker.Repeated,
+		}, {
+			name:  "an outbox repeat under a newer sequence changes nothing",
+			given: []step{acquired(event(1))},
+			when:  acquired(event(2, repeating(1))), want: tokenworker.Repeated,
+		}, {
+			name:  "an outbox repeat does not undo what came between",
+			given: []step{acquired(event(1)), acquired(event(2))},
+			when:  acquired(event(3, repeating(1))), want: tokenworker.Repeated,
+		}, {
+			name:  "an older acquisition is stale",
+			given: []step{acquired(event(2))},
+			when:  acquired(event(1)), want: tokenworker.Stale,
+		}, {
+			name:  "another acquisition at the very stamp is stale",
+			given: []step{acquired(event(2))},
+			when:  acquired(event(2, repeating(1))), want: tokenworker.Stale,
+		}, {
+			name:  "the outbox repeat of a stale acquisition changes nothing",
+			given: []step{acquired(event(2)), acquired(event(1))},
+			when:  acquired(event(3, repeating(1))), want: tokenworker.Repeated,
+		}, {
+			name:  "a resync that brings a spent token is not taken for news",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), refreshed(set(1, 0), 1)},
+			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
+		}, {
+			name:  "a token is spent as soon as it is claimed",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0)},
+			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
+		}, {
+			name:  "a spent token stays spent across a disconnect",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2))},
+			when:  acquired(event(3), spending("r0")), want: tokenworker.Spent,
+		}, {
+			name:  "another token than the spent one is news",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0)},
+			when:  acquired(event(2), spending("r1")), want: tokenworker.Applied,
+		}, {
+			name:  "no token is not a spent token",
+			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "", 0)},
+			when:  acquired(event(2)), want: tokenworker.Applied,
+		}, {
+			name:  "an acquisition older than the disconnect is put on the revoke list",
+			given: []step{disconnected(event(2))},
+			when:  acquired(event(1)), want: tokenworker.Revoking,
+		}, {
+			name:  "an acquisition older than a newer grant, with a disconnect between, is revoked where that spares the grant",
+			given: []step{disconnected(event(2)), acquired(event(3), keeping)},
+			when:  acquired(event(1), keeping), want: tokenworker.Revoking,
+		}, {
+			name:  "and is stale where revoking it would kill the grant",
+			given: []step{disconnected(event(2)), acquired(event(3))},
+			when:  acquired(event(1)), want: tokenworker.Stale,
+		}, {
+			name:  "an acquisition between the disconnect and a newer grant is stale",
+			given: []step{disconnected(event(1)), acquired(event(3), keeping)},
+			when:  acquired(event(2), keeping), want: tokenworker.Stale,
+		}, {
+			name:  "the outbox repeat of a late acquisition changes nothing",
+			given: []step{disconnected(event(2)), acquired(event(1))},
+			when:  acquired(event(3, repeating(1))), want: tokenworker.Repeated,
+		}, {
+			name:  "a new grant drops what waits for a revocation that would kill it",
+			given: []step{acquired(event(1)), disconnected(event(2))},
+			when:  acquired(event(3)), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant keeps what waits for a revocation that spares it",
+			given: []step{acquired(event(1)), disconnected(event(2))},
+			when:  acquired(event(3), keeping), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant that is never due is due for the revocation that it keeps",
+			given: []step{acquired(event(1)), disconnected(event(2))},
+			when:  acquired(event(3), keeping, never), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant that is never due and has nothing to keep stays so",
+			given: []step{acquired(event(1))},
+			when:  acquired(event(2), keeping, never), want: tokenworker.Applied,
+		}, {
+			name:  "a late acquisition finds a full revoke list",
+			given: append(fullRevokeList(), disconnected(event(50))),
+			when:  acquired(event(40)), want: tokenworker.Full,
+		}, {
+			name:  "a new grant waits while more is to be revoked than fits beside it",
+			given: append(fullRevokeList(), acquired(event(9), keeping), disconnected(event(10))),
+			when:  acquired(event(11), keeping), want: tokenworker.Full,
+		}, {
+			name:  "but not where what waits is dropped",
+			given: append(fullRevokeList(), acquired(event(9), keeping), disconnected(event(10))),
+			when:  acquired(event(11)), want: tokenworker.Applied,
+		}, {
+			name:  "a lower sequence at a later time says that the stream was rolled back",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(99, after(time.Hour))), err: tokenworker.ErrRolledBack,
+		}, {
+			name:  "and so does the same sequence at a later time",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(100, after(time.Hour))), err: tokenworker.ErrRolledBack,
+		}, {
+			name:  "clocks may disagree a little before that is said",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(99, after(4*time.Minute))), want: tokenworker.Stale,
+		},
+	})
+}
+
+// fullRevokeList leads to a disconnected record with MaxRevoke sets to revoke.
+func fullRevokeList() []step {
+	return []step{
+		acquired(event(1)), disconnected(event(2)),
+		acquired(event(3), keeping), disconnected(event(4)),
+		acquired(event(5), keeping), disconnected(event(6)),
+		acquired(event(7), keeping), disconnected(event(8)),
+	}
+}

@@ -1,0 +1,160 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// mirror drives a store and the pure rules side by side, and fails as soon as they part.
+type mirror struct {
+	Store
+	records map[tokenworker.Key]*tokenworker.Record // as the rules have it
+}
+
+func newMirror(s Store) *mirror {
+	return &mirror{s, make(map[tokenworker.Key]*tokenworker.Record)}
+}
+
+// step is one call that changes a record: an Acquisition, a Disconnection, a claiming or a Refresh.
+type step any
+
+// claiming is the arguments of Claim.
+type claiming struct {
+	key      tokenworker.Key
+	from     tokenworker.Fence
+	claim    tokenworker.Claim
+	spends   tokenworker.Fingerprint
+	replaces tokenworker.AttemptID
+}
+
+// do takes one step in both worlds, compares verdict, error and record, and returns the verdict; for a claim, Applied.
+func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdict, error) {
+	tb.Helper()
+	var (
+		key              tokenworker.Key
+		next             tokenworker.Record
+		got, want        tokenworker.Verdict
+		gotErr, wantErr  error
+		claimed, nothing tokenworker.Record
+	)
+	switch s := s.(type) {
+	case *tokenworker.Acquisition:
+		key = s.Key
+		next, want, wantErr = m.records[key].Acquire(s)
+		got, gotErr = m.Acquire(ctx, s)
+	case *tokenworker.Disconnection:
+		key = s.Key
+		next, want, wantErr = m.records[key].Disconnect(s)
+		got, gotErr = m.Disconnect(ctx, s)
+	case *tokenworker.Refresh:
+		key = s.Key
+		next, want = m.records[key].Commit(s)
+		got, gotErr = m.Commit(ctx, s)
+	case *claiming:
+		key = s.key
+		next, wantErr = m.records[key].TakeClaim(s.from, s.claim, s.spends, s.replaces)
+		claimed, gotErr = m.Claim(ctx, key, s.from, s.claim, s.spends, s.replaces)
+		got, want = tokenworker.Applied, tokenworker.Applied
+	default:
+		tb.Fatalf("no step: %T", s)
+	}
+	for _, sentinel := range []error{tokenworker.ErrRolledBack, tokenworker.ErrFenced} {
+		if errors.Is(wantErr, sentinel) && errors.Is(gotErr, sentinel) {
+			m.compare(ctx, tb, key)
+			return 0, gotErr
+		}
+	}
+	if wantErr != nil || gotErr != nil {
+		tb.Fatalf("%T: error %v, want %v", s, gotErr, wantErr)
+	}
+	if got != want {
+		tb.Fatalf("%T: verdict %v, want %v", s, got, want)
+	}
+	if m.records[key] != nil || !reflect.DeepEqual(next, nothing) {
+		next = normal(next)
+		m.records[key] = &next
+	}
+	if _, isClaim := s.(*claiming); isClaim {
+		requireSame(tb, "the claimed record", claimed, next)
+	}
+	m.compare(ctx, tb, key)
+	return got, nil
+}
+
+// compare fails unless the store holds the record that the rules give.
+func (m *mirror) compare(ctx context.Context, tb rapid.TB, key tokenworker.Key) {
+	tb.Helper()
+	got, err := m.Get(ctx, key)
+	want := m.records[key]
+	switch {
+	case want == nil:
+		if !errors.Is(err, tokenworker.ErrNotFound) {
+			tb.Fatalf("Get: error %v, want ErrNotFound", err)
+		}
+	case err != nil:
+		tb.Fatalf("Get: %v", err)
+	default:
+		requireSame(tb, "the stored record", got, *want)
+	}
+}
+
+// requireSame fails, naming the fields, unless both records are the same.
+func requireSame(tb rapid.TB, what string, got, want tokenworker.Record) {
+	tb.Helper()
+	g, w := reflect.ValueOf(normal(got)), reflect.ValueOf(normal(want))
+	for i := range g.NumField() {
+		if field := g.Type().Field(i).Name; !reflect.DeepEqual(g.Field(i).Interface(), w.Field(i).Interface()) {
+			tb.Errorf("%s: %s is\n\t%+v, want\n\t%+v", what, field, g.Field(i).Interface(), w.Field(i).Interface())
+		}
+	}
+	if tb.Failed() {
+		tb.FailNow()
+	}
+}
+
+// normal is the record with what stores may choose freely taken out: fractions of seconds, time zones, the order of
+// ids, nil or empty.
+func normal(r tokenworker.Record) tokenworker.Record {
+	for _, t := range []*time.Time{
+		&r.Entered, &r.ExpiresAt, &r.GrantExpiresAt, &r.DueAt, &r.RevokeAt, &r.AcquiredAt, &r.RefreshedAt, &r.RemoveAt,
+	} {
+		*t = second(*t)
+	}
+	if r.Claim != nil {
+		c := *r.Claim
+		c.Until = second(c.Until)
+		r.Claim = &c
+	}
+	if len(r.Sealed) == 0 {
+		r.Sealed = nil
+	}
+	if len(r.Revoke) == 0 {
+		r.Revoke = nil
+	}
+	if len(r.Spent) == 0 {
+		r.Spent = nil
+	}
+	r.Seen = slices.SortedFunc(slices.Values(r.Seen), compareIDs)
+	return r
+}
+
+func compareIDs(a, b tokenworker.EventID) int {
+	return cmp.Or(bytes.Compare(a.Hash[:], b.Hash[:]), cmp.Compare(a.Time, b.Time))
+}
+
+// second is the time as stores keep it.
+func second(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.Unix(t.Unix(), 0).UTC()
+}

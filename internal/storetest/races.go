@@ -1,0 +1,169 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// racers is how many calls are under way at once on one record.
+const racers = 16
+
+func testRaces(t *testing.T, store Store) {
+	t.Run("events that race end in the state of their order", func(t *testing.T) {
+		events := []step{
+			acquired(event(1), keeping), acquired(event(2), keeping), disconnected(event(3)), acquired(event(4), keeping),
+			disconnected(event(5)), acquired(event(6), keeping), disconnected(event(7)), disconnected(event(8)),
+		}
+		for _, last := range []int{4, 5, 6, 8} { // a grant and a disconnect, each after the other and after its like
+			m, key := newMirror(store), uniqueKey()
+			deliveries := append([]step(nil), events[:last]...)
+			deliveries = append(deliveries, events[:last]...)
+			rand.Shuffle(len(deliveries), func(i, j int) { deliveries[i], deliveries[j] = deliveries[j], deliveries[i] })
+			for _, d := range deliveries {
+				place(d, key)
+			}
+			verdicts := race(t, len(deliveries), func(i int) (tokenworker.Verdict, error) {
+				return deliver(t, store, deliveries[i])
+			})
+			repeated := 0
+			for _, v := range verdicts {
+				if v == tokenworker.Repeated {
+					repeated++
+				}
+			}
+			if repeated != last {
+				t.Errorf("%d of %d events, delivered twice each, are repeats", repeated, last)
+			}
+
+			inOrder := uniqueKey()
+			m.follow(t, inOrder, events[:last]...)
+			got, want := outcomeOf(t.Context(), t, store, key), outcomeOf(t.Context(), t, store, inOrder)
+			if got != want {
+				t.Errorf("after %d events: %+v, want %+v", last, got, want)
+			}
+			if r, err := store.Get(t.Context(), key); err != nil || len(r.Seen) != last {
+				t.Errorf("%d ids remembered of %d events, error %v", len(r.Seen), last, err)
+			}
+		}
+	})
+
+	t.Run("one of many claims wins", func(t *testing.T) {
+		m, key := newMirror(store), uniqueKey()
+		m.follow(t, key, acquired(event(1)))
+		won := race(t, racers, func(i int) (bool, error) {
+			c := claimed(set(1, 0), byte(i+1), fmt.Sprint("r", i), 0)
+			r, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
+			if errors.Is(err, tokenworker.ErrFenced) {
+				return false, nil
+			}
+			return err == nil && r.Claim != nil && r.Claim.Attempt == c.claim.Attempt, err
+		})
+		requireOne(t, won)
+		if r, err := store.Get(t.Context(), key); err != nil || len(r.Spent) != 1 {
+			t.Errorf("%d tokens spent, want the winner's; error %v", len(r.Spent), err)
+		}
+	})
+
+	t.Run("one of many last resorts wins", func(t *testing.T) {
+		m, key := newMirror(store), uniqueKey()
+		m.follow(t, key, acquired(event(1)), claimed(set(1, 0), 100, "r0", 0))
+		won := race(t, racers, func(i int) (bool, error) {
+			c := claimed(set(1, 0), byte(i+1), "r0", 100)
+			_, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
+			if errors.Is(err, tokenworker.ErrFenced) {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		requireOne(t, won)
+	})
+
+	t.Run("a claim is not lost to stale events that are noted meanwhile", func(t *testing.T) {
+		m, key := newMirror(store), uniqueKey()
+		m.follow(t, key, acquired(event(100)))
+		won := race(t, racers, func(i int) (bool, error) {
+			if i > 0 {
+				a := acquired(event(uint64(i)))
+				a.Key = key
+				_, err := store.Acquire(t.Context(), a)
+				return false, err
+			}
+			c := claimed(set(100, 0), 1, "r0", 0)
+			_, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
+			return err == nil, err
+		})
+		requireOne(t, won)
+		if r, err := store.Get(t.Context(), key); err != nil || len(r.Seen) != racers || r.Claim == nil {
+			t.Errorf("%d ids, claim %v, error %v; want %d ids and the claim", len(r.Seen), r.Claim, err, racers)
+		}
+	})
+
+	t.Run("a refresh that races a disconnect is never lost", func(t *testing.T) {
+		for range 4 {
+			m, key := newMirror(store), uniqueKey()
+			m.follow(t, key, acquired(event(1)))
+			steps := []step{place(refreshed(set(1, 0), 1), key), place(disconnected(event(2)), key)}
+			race(t, len(steps), func(i int) (tokenworker.Verdict, error) { return deliver(t, store, steps[i]) })
+			r, err := store.Get(t.Context(), key)
+			if err != nil || r.Status != tokenworker.Disconnecting || r.Sealed != nil {
+				t.Fatalf("status %s, error %v; want disconnecting, no set", r.Status, err)
+			}
+			minted := string(steps[0].(*tokenworker.Refresh).Sealed)
+			if last := len(r.Revoke) - 1; last < 0 || string(r.Revoke[last]) != minted {
+				t.Errorf("the minted set is not on the revoke list: %q", r.Revoke)
+			}
+		}
+	})
+}
+
+// deliver takes a step without comparing it with anything.
+func deliver(t *testing.T, store Store, s step) (tokenworker.Verdict, error) {
+	switch s := s.(type) {
+	case *tokenworker.Acquisition:
+		return store.Acquire(t.Context(), s)
+	case *tokenworker.Disconnection:
+		return store.Disconnect(t.Context(), s)
+	case *tokenworker.Refresh:
+		return store.Commit(t.Context(), s)
+	}
+	return 0, fmt.Errorf("no event: %T", s)
+}
+
+// race makes n calls at once and returns what each gave, once all are done. An error fails the test.
+func race[T any](t *testing.T, n int, call func(i int) (T, error)) []T {
+	t.Helper()
+	results := make([]T, n)
+	gate := make(chan struct{})
+	var done sync.WaitGroup
+	for i := range n {
+		done.Go(func() {
+			<-gate
+			var err error
+			if results[i], err = call(i); err != nil {
+				t.Errorf("call %d: %v", i, err)
+			}
+		})
+	}
+	close(gate)
+	done.Wait()
+	return results
+}
+
+// requireOne fails unless exactly one call won.
+func requireOne(t *testing.T, won []bool) {
+	t.Helper()
+	winners := 0
+	for _, w := range won {
+		if w {
+			winners++
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d calls won, want 1", winners)
+	}
+}

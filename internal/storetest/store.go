@@ -1,0 +1,73 @@
+// Package storetest is the contract of stores, as an interface and as tests: what the worker may rely on, whether its
+// records lie in DynamoDB or in SQLite. A store is right when [Test] and [TestReopen] pass.
+//
+// What an event does to a record is decided by the rules of package tokenworker, never by a store. So after every step
+// the suite compares the stored record, field by field, with the one that the rules give, and the named cases state
+// their verdicts besides, so that neither can drift without a test that fails.
+//
+// The suite runs against stores that are shared with other tests: every test uses organizations and key names of its
+// own.
+package storetest
+
+import (
+	"context"
+	"iter"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// Store is everything that the worker asks of a store. Consumers name the few methods that they need; this interface
+// exists for the tests alone.
+//
+// Every method is safe for concurrent use, and every method that changes a record is atomic: it acts on the record as
+// it is at one instant, or not at all. Errors match:
+//
+//   - [tokenworker.ErrUnavailable]: no answer, or asked to slow down. Whether it took place is unknown; trying again is safe.
+//   - [tokenworker.ErrMisconfigured]: the table or file is not what setup leaves behind.
+//   - the context's own error, when that ended.
+//
+// Beside an error the other results mean nothing. Times are kept to the second, rounded down.
+type Store interface {
+	// Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors: ErrTooLarge for a sealed set of
+	// more than MaxSealedBytes, ErrRolledBack.
+	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
+
+	// Disconnect applies a disconnect event by [tokenworker.Record.Disconnect]. Errors: ErrRolledBack.
+	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
+
+	// Get returns the record, as every write that returned before the call left it. Errors: ErrNotFound.
+	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+
+	// Records yields the records of one organization in the order of their keys' text form, each as it was at some
+	// instant of the listing. After an error, the last thing it yields, it stops.
+	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+
+	// Claim takes a claim by [tokenworker.Record.TakeClaim] and returns the record as claimed. Errors: ErrFenced.
+	Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
+		spends tokenworker.Fingerprint, replaces tokenworker.AttemptID) (tokenworker.Record, error)
+
+	// Commit saves the outcome of a refresh by [tokenworker.Record.Commit]. Errors: ErrTooLarge.
+	Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error)
+
+	// WrappedKey returns the key of that name. Errors: ErrNotFound. A name is a kind (lower-case letters), a slash, and a
+	// rest that is spelled as [tokenworker.EscapePart] spells: "org/acme", "pool/7", "event/2f9a".
+	WrappedKey(ctx context.Context, name string) (tokenworker.WrappedKey, error)
+
+	// PutWrappedKey writes k if the key stored under its name has replaces as its Wrapped, or, with replaces nil, if there
+	// is none. It returns the key that is stored afterwards: k, or the one that was there first, which is no error.
+	// Errors: ErrNotFound, when there is none to replace.
+	PutWrappedKey(ctx context.Context, k tokenworker.WrappedKey, replaces []byte) (tokenworker.WrappedKey, error)
+
+	// WrappedKeys returns the keys whose names begin with prefix, by name. The prefix is at least a kind and its slash;
+	// keys of kind "org" are not listed.
+	WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.WrappedKey, error)
+
+	// DeleteWrappedKey forgets a key. That there is none is no error.
+	DeleteWrappedKey(ctx context.Context, name string) error
+
+	// Epoch returns the highest epoch ever given, 0 when none was.
+	Epoch(ctx context.Context) (uint64, error)
+
+	// TakeEpoch gives an epoch that is higher than every one given before.
+	TakeEpoch(ctx context.Context) (uint64, error)
+}

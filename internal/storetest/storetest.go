@@ -1,0 +1,32 @@
+package storetest
+
+import (
+	"testing"
+)
+
+// Test runs the contract suite. It calls open once for each group of tests; the store may be the same each time, and
+// closing it is open's own matter (t.Cleanup).
+//
+// The length of random histories and their number follow the flag -rapid.checks.
+func Test(t *testing.T, open func(t *testing.T) Store) {
+	for _, group := range []struct {
+		name string
+		run  func(*testing.T, Store)
+	}{
+		{"acquisitions", testAcquisitions},
+		{"disconnections", testDisconnections},
+		{"claims", testClaims},
+		{"commits", testCommits},
+		{"event ids", testSeen},
+		{"limits", testLimits},
+		{"keys of every spelling", testSpellings},
+		{"listing", testListing},
+		{"wrapped keys", testWrappedKeys},
+		{"epochs", testEpochs},
+		{"races", testRaces},
+		{"histories", testHistories},
+		{"contexts that end", testContexts},
+	} {
+		t.Run(group.name, func(t *testing.T) { group.run(t, open(t)) })
+	}
+}

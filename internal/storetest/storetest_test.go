@@ -1,0 +1,228 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// The simplest store that keeps the contract: the rules, under a lock. That it passes says that the suite asks for
+// nothing else.
+type memory struct {
+	mu      sync.Mutex
+	records map[tokenworker.Key]*tokenworker.Record
+	keys    map[string]tokenworker.WrappedKey
+	epoch   uint64
+}
+
+func TestASimpleStoreKeepsTheContract(t *testing.T) {
+	Test(t, func(*testing.T) Store { return newMemory() })
+	store := newMemory()
+	TestReopen(t, store, func() Store { return store })
+}
+
+func TestStateHashSeesEveryPart(t *testing.T) {
+	hash := func(change func(*tokenworker.Record)) string {
+		r, _, _ := (*tokenworker.Record)(nil).Acquire(acquired(event(1)))
+		r.Key = tokenworker.Key{OrgID: "o", ProviderID: "p", CompanyID: "c"}
+		change(&r)
+		m := newMemory()
+		m.records[r.Key] = &r
+		h, err := StateHash(t.Context(), m, []string{"o"}, nil)
+		if err != nil {
+			t.Fatalf("StateHash: %v", err)
+		}
+		return h
+	}
+	same := hash(func(*tokenworker.Record) {})
+	for name, change := range map[string]func(*tokenworker.Record){
+		"key":        func(r *tokenworker.Record) { r.Key.CompanyID = "d" },
+		"status":     func(r *tokenworker.Record) { r.Status = tokenworker.Disconnecting },
+		"epoch":      func(r *tokenworker.Record) { r.Stamp.Epoch++ },
+		"sequence":   func(r *tokenworker.Record) { r.Stamp.Sequence++ },
+		"generation": func(r *tokenworker.Record) { r.Generation++ },
+		"set":        func(r *tokenworker.Record) { r.Sealed = []byte("another") },
+	} {
+		if hash(change) == same {
+			t.Errorf("a changed %s leaves the hash as it was", name)
+		}
+	}
+	if hash(func(r *tokenworker.Record) { r.Seen, r.Scope = nil, "" }) != same {
+		t.Error("the hash depends on more than what order decides")
+	}
+}
+
+func newMemory() *memory {
+	return &memory{records: make(map[tokenworker.Key]*tokenworker.Record), keys: make(map[string]tokenworker.WrappedKey)}
+}
+
+func (m *memory) lock(ctx context.Context) (unlock func(), err error) {
+	m.mu.Lock()
+	return m.mu.Unlock, ctx.Err()
+}
+
+func (m *memory) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
+	if len(a.Sealed) > tokenworker.MaxSealedBytes {
+		return 0, tokenworker.ErrTooLarge
+	}
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
+	next, v, err := m.records[a.Key].Acquire(a)
+	if err == nil {
+		m.records[a.Key] = &next
+	}
+	return v, err
+}
+
+func (m *memory) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
+	next, v, err := m.records[d.Key].Disconnect(d)
+	if err == nil {
+		m.records[d.Key] = &next
+	}
+	return v, err
+}
+
+func (m *memory) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return tokenworker.Record{}, err
+	}
+	if r := m.records[k]; r != nil {
+		return *r, nil
+	}
+	return tokenworker.Record{}, tokenworker.ErrNotFound
+}
+
+func (m *memory) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error] {
+	return func(yield func(tokenworker.Record, error) bool) {
+		unlock, err := m.lock(ctx)
+		keys := slices.Collect(maps.Keys(m.records))
+		unlock()
+		if err != nil {
+			yield(tokenworker.Record{}, err)
+			return
+		}
+		slices.SortFunc(keys, func(a, b tokenworker.Key) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
+			if k.OrgID != orgID {
+				continue
+			}
+			if r, err := m.Get(ctx, k); !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
+	spends tokenworker.Fingerprint, replaces tokenworker.AttemptID) (tokenworker.Record, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return tokenworker.Record{}, err
+	}
+	next, err := m.records[k].TakeClaim(from, c, spends, replaces)
+	if err == nil {
+		m.records[k] = &next
+	}
+	return next, err
+}
+
+func (m *memory) Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error) {
+	if len(f.Sealed) > tokenworker.MaxSealedBytes {
+		return 0, tokenworker.ErrTooLarge
+	}
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
+	r := m.records[f.Key]
+	next, v := r.Commit(f)
+	if r != nil {
+		m.records[f.Key] = &next
+	}
+	return v, nil
+}
+
+func (m *memory) WrappedKey(ctx context.Context, name string) (tokenworker.WrappedKey, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return tokenworker.WrappedKey{}, err
+	}
+	if k, ok := m.keys[name]; ok {
+		return k, nil
+	}
+	return tokenworker.WrappedKey{}, tokenworker.ErrNotFound
+}
+
+func (m *memory) PutWrappedKey(ctx context.Context, k tokenworker.WrappedKey, replaces []byte) (tokenworker.WrappedKey, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return tokenworker.WrappedKey{}, err
+	}
+	stored, ok := m.keys[k.Name]
+	switch {
+	case !ok && replaces != nil:
+		return tokenworker.WrappedKey{}, tokenworker.ErrNotFound
+	case ok && !bytes.Equal(stored.Wrapped, replaces):
+		return stored, nil
+	}
+	m.keys[k.Name] = k
+	return k, nil
+}
+
+func (m *memory) WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.WrappedKey, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	var found []tokenworker.WrappedKey
+	for _, name := range slices.Sorted(maps.Keys(m.keys)) {
+		if strings.HasPrefix(name, prefix) {
+			found = append(found, m.keys[name])
+		}
+	}
+	return found, err
+}
+
+func (m *memory) DeleteWrappedKey(ctx context.Context, name string) error {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err == nil {
+		delete(m.keys, name)
+	}
+	return err
+}
+
+func (m *memory) Epoch(ctx context.Context) (uint64, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	return m.epoch, err
+}
+
+func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
+	m.epoch++
+	return m.epoch, nil
+}
