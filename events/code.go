@@ -1,0 +1,67 @@
+package events
+
+import "slices"
+
+// Code says why a message is refused. It is an error, a token of the dead letter's subject and the text of logs and
+// metrics, and so all that is ever said of a refusal: nothing of the message is repeated.
+//
+// A refusal is final: the same message is refused again. What may pass (a store or key service that does not answer) is
+// never a Code.
+type Code string
+
+// Why a message is refused. docs/events/codes.md explains each to publishers; a test keeps the two lists equal.
+const (
+	CodeBadSubject       Code = "bad_subject"        // not a subject of the contract
+	CodeTooLarge         Code = "too_large"          // body over MaxBodyBytes, or token set over what the store takes
+	CodeNotJSON          Code = "not_json"           // not one JSON text in UTF-8
+	CodeTooDeep          Code = "too_deep"           // nested deeper than maxDepth
+	CodeDuplicateField   Code = "duplicate_field"    // an object names a field twice
+	CodeInvalidEnvelope  Code = "invalid_envelope"   // not a CloudEvents 1.0 event with JSON data
+	CodeTypeMismatch     Code = "type_mismatch"      // type and NATS subject name different kinds
+	CodeKeyMismatch      Code = "key_mismatch"       // CloudEvents subject and NATS subject name different keys
+	CodeInvalidSource    Code = "invalid_source"     // missing, too long, or with control characters
+	CodeInvalidID        Code = "invalid_id"         // missing, too short, too long, or with control characters
+	CodeInvalidTime      Code = "invalid_time"       // missing or not RFC 3339
+	CodeMissingMessageID Code = "missing_message_id" // no Nats-Msg-Id header
+	CodeWrongMessageID   Code = "wrong_message_id"   // not the hash of subject, source and id
+	CodeUnknownField     Code = "unknown_field"      // data, or the token set, has a field that v1 does not
+	CodeInvalidData      Code = "invalid_data"       // data is missing or a field of it is not what v1 says
+	CodePlainRefused     Code = "plain_refused"      // tokens in clear where only sealed ones are accepted
+	CodeUnknownKey       Code = "unknown_key"        // sealed to a key that is not live
+	CodeSealBroken       Code = "seal_broken"        // does not open: altered, moved, or sealed to something else
+	CodeInvalidTokenSet  Code = "invalid_token_set"  // no access token, or a field of the set is not what v1 says
+	CodeTooOld           Code = "too_old"            // entered the stream more than the window after its time
+	CodeFromFuture       Code = "from_future"        // entered the stream more than the clock skew before its time
+	CodeUnknownProvider  Code = "unknown_provider"   // the provider is not in the worker's catalogue
+	CodeUnsupported      Code = "unsupported"        // valid, but this worker cannot do what it asks
+)
+
+var codes = []Code{
+	CodeBadSubject, CodeTooLarge, CodeNotJSON, CodeTooDeep, CodeDuplicateField, CodeInvalidEnvelope, CodeTypeMismatch,
+	CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime, CodeMissingMessageID, CodeWrongMessageID,
+	CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet,
+	CodeTooOld, CodeFromFuture, CodeUnknownProvider, CodeUnsupported,
+}
+
+// Codes lists every code of this version.
+func Codes() []Code { return slices.Clone(codes) }
+
+// Error implements error.
+func (c Code) Error() string { return "refused: " + string(c) }
+
+// maxCodeBytes bounds a code inside a subject.
+const maxCodeBytes = 32
+
+// wellFormed reports whether c could be a code of some version of v1, which may add codes: lower-case letters and
+// underscores.
+func (c Code) wellFormed() bool {
+	if c == "" || len(c) > maxCodeBytes {
+		return false
+	}
+	for i := range len(c) {
+		if b := c[i]; b != '_' && (b < 'a' || b > 'z') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,103 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// Notice is an event of the worker's own: what it did about one connection. It never holds a secret.
+type Notice struct {
+	Kind       Kind
+	Key        tokenworker.Key
+	Source, ID string
+	Time       time.Time
+	Data       json.RawMessage // of the kind's data type, such as [StoredData]
+}
+
+// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData] or [RejectedData].
+type NoticeData interface {
+	notice() (Kind, Cause)
+}
+
+// Cause names the request that made the worker do something: its stamp, and its CloudEvents identity where that was
+// readable.
+type Cause struct {
+	Epoch       uint64 `json:"epoch"`
+	Sequence    uint64 `json:"sequence"`
+	EventSource string `json:"event_source,omitempty"`
+	EventID     string `json:"event_id,omitempty"`
+}
+
+// StoredData is the data of a [Stored] notice.
+type StoredData struct {
+	Cause
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`       // of the access token; zero: unknown
+	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"` // of the grant; zero: unknown
+}
+
+// DisconnectedData is the data of a [Disconnected] notice.
+type DisconnectedData struct {
+	Cause
+	Reason string `json:"reason,omitempty"` // the request's
+}
+
+// RejectedData is the data of a [Rejected] notice. The message itself is in the dead letters, under the same code and
+// stamp.
+type RejectedData struct {
+	Cause
+	Request Kind `json:"request"` // what was refused
+	Code    Code `json:"code"`
+}
+
+func (d StoredData) notice() (Kind, Cause)       { return Stored, d.Cause }
+func (d DisconnectedData) notice() (Kind, Cause) { return Disconnected, d.Cause }
+func (d RejectedData) notice() (Kind, Cause)     { return Rejected, d.Cause }
+
+// NewNotice encodes a notice about key for publishing. Its id follows from kind and cause, so that a worker that
+// crashed and does its work again publishes the same event again, and readers can tell.
+func NewNotice(key tokenworker.Key, source string, data NoticeData, at time.Time) (Message, error) {
+	kind, cause := data.notice()
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return Message{}, fmt.Errorf("encoding %s notice: %w", kind, err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/notice/v1\n%s\n%d/%d", kind, cause.Epoch, cause.Sequence))
+	id := hex.EncodeToString(sum[:16])
+	body, err := encodeEnvelope(envelope{
+		ID: id, Source: source, Type: kind.Type(), Subject: KeyText(key),
+		Time: at.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano), Data: encoded,
+	})
+	if err != nil {
+		return Message{}, err
+	}
+	subject := kind.Subject(key)
+	return Message{Subject: subject, ID: MessageID(subject, source, id), Body: body}, nil
+}
+
+// ParseNotice reads a notice. Unlike a [Decoder] it ignores what it does not know, since later versions of v1 may add
+// fields. The error is a [Code].
+func ParseNotice(m Message) (Notice, error) {
+	kind, key, err := ParseSubject(m.Subject)
+	if err != nil || !kind.isNotice() {
+		return Notice{}, CodeBadSubject
+	}
+	var w envelope
+	if json.Unmarshal(m.Body, &w) != nil || w.SpecVersion != specVersion {
+		return Notice{}, CodeInvalidEnvelope
+	}
+	at, ok := parseTime([]byte(w.Time))
+	switch {
+	case w.Type != kind.Type():
+		return Notice{}, CodeTypeMismatch
+	case w.Subject != KeyText(key):
+		return Notice{}, CodeKeyMismatch
+	case !ok:
+		return Notice{}, CodeInvalidTime
+	}
+	return Notice{Kind: kind, Key: key, Source: w.Source, ID: w.ID, Time: at, Data: w.Data}, nil
+}
