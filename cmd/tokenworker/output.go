@@ -1,0 +1,52 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// listing prints rows on stdout: for people a table, for programs one JSON object a line.
+type listing struct {
+	table *tabwriter.Writer // nil: JSON
+	json  *json.Encoder
+	head  []string
+	err   error
+}
+
+// newListing makes a listing with the given column heads.
+func newListing(w io.Writer, asJSON bool, head ...string) *listing {
+	if asJSON {
+		return &listing{json: json.NewEncoder(w)}
+	}
+	return &listing{table: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0), head: head}
+}
+
+// row prints object, whose cells in the table are given.
+func (l *listing) row(object any, cells ...string) {
+	if l.err != nil {
+		return
+	}
+	if l.table == nil {
+		l.err = l.json.Encode(object)
+		return
+	}
+	if l.head != nil {
+		_, _ = fmt.Fprintln(l.table, strings.Join(l.head, "\t")) // written by Flush, which says what failed
+		l.head = nil
+	}
+	_, _ = fmt.Fprintln(l.table, strings.Join(cells, "\t"))
+}
+
+// close prints what is left. Its error is the first that printing met.
+func (l *listing) close() error {
+	if l.table != nil {
+		l.err = l.table.Flush()
+	}
+	if l.err != nil {
+		return fmt.Errorf("printing: %w", l.err)
+	}
+	return nil
+}
