@@ -1,0 +1,152 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// Store applies events to records by the rules of the root package, each in one atomic step. It is safe for concurrent
+// use. An error that matches [tokenworker.ErrUnavailable] leaves open whether the event was applied; applying it again
+// is harmless.
+type Store interface {
+	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
+	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
+	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+}
+
+// Sealer seals a token set for the connection and fence it is stored under.
+type Sealer interface {
+	Seal(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, plaintext []byte) ([]byte, error)
+}
+
+// Policy is what the rules need to know of a provider.
+type Policy struct {
+	// Static: its refresh tokens never change, so none is ever spent. False is the safe answer.
+	Static bool
+
+	// NarrowRevocation: revoking a token reaches no further than the token or its family, so it cannot harm a newer
+	// grant. False is the safe answer: revocations still pending when a connection comes back are dropped.
+	NarrowRevocation bool
+}
+
+// Config is how a [Worker] is set up. Zero values mean the defaults.
+type Config struct {
+	Epoch      uint64                                                          // of the stream of events; required
+	Source     string                                                          // CloudEvents source of the worker's own events; default "tokenworker"
+	AllowPlain bool                                                            // accept events whose data is not sealed; development only
+	Policy     func(providerID string) Policy                                  // default: the zero Policy for all
+	Due        func(tokenworker.Key, time.Time, tokenworker.Details) time.Time // when a set acquired then is due; default: never
+
+	Acquired, Disconnects, Replays, Parked int // deliveries handled at once, each; default 64, 16, 4, 4
+
+	Deadline time.Duration // for handling one delivery; default 45 s
+	Grace    time.Duration // for deliveries under way when Run's context ends; default 25 s
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: a registry of its own
+	Now        func() time.Time      // default: time.Now
+}
+
+// WithDefaults fills in what is zero.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.Source, "tokenworker")
+	setDefault(&c.Acquired, 64)
+	setDefault(&c.Disconnects, 16)
+	setDefault(&c.Replays, 4)
+	setDefault(&c.Parked, 4)
+	setDefault(&c.Deadline, 45*time.Second)
+	setDefault(&c.Grace, 25*time.Second)
+	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
+	if c.Policy == nil {
+		c.Policy = func(string) Policy { return Policy{} }
+	}
+	if c.Due == nil {
+		c.Due = func(tokenworker.Key, time.Time, tokenworker.Details) time.Time { return time.Time{} }
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Validate reports what cannot work.
+func (c Config) Validate() error {
+	if c.Epoch == 0 {
+		return errors.New("consumer: the epoch of the stream is required")
+	}
+	return nil
+}
+
+// Worker handles the events of the streams.
+type Worker struct {
+	cfg     Config
+	js      jetstream.JetStream
+	keys    *events.Keyring
+	sealer  Sealer
+	store   Store
+	metrics *metrics
+	handles handles
+}
+
+// New makes a worker. Run starts it.
+func New(cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store) (*Worker, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return &Worker{cfg: cfg, js: js, keys: keys, sealer: sealer, store: store, metrics: m}, nil
+}
+
+// Run handles deliveries until ctx ends, then finishes those under way within the grace and returns nil. Outages are
+// waited out. It returns an error that matches [tokenworker.ErrRolledBack] when the stream of events was rolled back.
+func (w *Worker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range []struct {
+		stream, durable string
+		limit           int
+		read            reader
+	}{
+		{streams.In, streams.Acquired, w.cfg.Acquired, w.readLive},
+		{streams.In, streams.Disconnect, w.cfg.Disconnects, w.readLive},
+		{streams.In, streams.Replay, w.cfg.Replays, w.readReplay},
+		{streams.Parked, streams.ParkedRetry, w.cfg.Parked, w.readParked},
+	} {
+		sub := &subscription{
+			js: w.js, log: w.cfg.Logger, stream: s.stream, durable: s.durable, limit: s.limit, grace: w.cfg.Grace,
+			handle: func(work context.Context, msg jetstream.Msg) error {
+				return w.handle(ctx, work, msg, s.durable, s.read)
+			},
+		}
+		g.Go(func() error { return sub.run(ctx) })
+	}
+	err := g.Wait()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = w.js.Conn().FlushWithContext(flush) // acknowledgements on their way; lost ones only mean a redelivery
+	return err
+}

@@ -1,0 +1,84 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+)
+
+// refuse keeps a delivery as a dead letter, says so, and then destroys the message that brought it: in this order, so that
+// a crash at any point leaves at least one of the two.
+func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, code events.Code) error {
+	letter, err := w.keys.SealDeadLetter(ctx, events.DeadLetter{
+		Code: code, Stamp: d.stamp, Entered: d.entered,
+		Original: events.Message{Subject: d.subject, ID: d.messageID, Body: d.body},
+	})
+	if err != nil {
+		return fmt.Errorf("sealing a dead letter: %w", err)
+	}
+	if err := w.publish(ctx, letter); err != nil {
+		return err
+	}
+	if request, key, err := events.ParseSubject(d.subject); err == nil {
+		notice, err := events.NewNotice(key, w.cfg.Source, events.RejectedData{
+			Cause: events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence}, Request: request, Code: code,
+		}, w.cfg.Now())
+		if err != nil {
+			return err
+		}
+		if err := w.publish(ctx, notice); err != nil {
+			return err
+		}
+	}
+	w.erase(ctx, msg)
+	if err := msg.TermWithReason(string(code)); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+		return fmt.Errorf("terminating a refused message: %w", err)
+	}
+	w.metrics.deadLetters.WithLabelValues(string(code)).Inc()
+	return nil
+}
+
+// erase overwrites a message in its stream: a refused one may hold tokens in clear, and terminating it would leave its bytes
+// on disk until NATS compacts the file. Where the worker lacks the right to do so, the message is still terminated.
+func (w *Worker) erase(ctx context.Context, msg jetstream.Msg) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return // it was read before
+	}
+	s, err := w.handles.get(ctx, w.js, meta.Stream)
+	if err == nil {
+		err = s.SecureDeleteMsg(ctx, meta.Sequence.Stream)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		w.metrics.notErased.Inc()
+		w.cfg.Logger.ErrorContext(ctx, "a refused message could not be overwritten in its stream", "stream", meta.Stream,
+			"sequence", meta.Sequence.Stream, "error", err)
+	}
+}
+
+// readReplay opens a dead letter that an operator replays. The delivery is the original one, under its original stamp, so
+// it cannot undo what came after it.
+func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg) (*delivery, error) {
+	d, err := w.readLive(ctx, msg)
+	if err != nil {
+		return nil, err
+	}
+	letter, err := w.keys.OpenDeadLetter(ctx, events.Message{Subject: d.subject, ID: d.messageID, Body: d.body})
+	if refusal := events.Code(""); errors.As(err, &refusal) {
+		return d, err
+	} else if err != nil {
+		return d, fmt.Errorf("%w: %w", errKeyring, err)
+	}
+	if letter.Stamp.Compare(d.stamp) >= 0 || letter.Stamp == (tokenworker.Stamp{}) {
+		return d, events.CodeInvalidData // a dead letter is older than its replay
+	}
+	return &delivery{
+		subject: letter.Original.Subject, messageID: letter.Original.ID, body: letter.Original.Body,
+		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries,
+	}, nil
+}

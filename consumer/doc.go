@@ -1,0 +1,45 @@
+// Package consumer handles the events of upstream services: it subscribes to the durable consumers of package streams,
+// decodes, opens, seals, stores, announces, and settles each delivery.
+//
+// # One delivery
+//
+//	message ──► read ──► decode ──► age ──► hold-back ──► open ──► seal ──► store ──► announce ──► settle
+//	             │          │        │          │           │        │        │           │           │
+//	             │          └────────┴── refused: a code ───┘        │        │           │           │
+//	             │                              └─ an earlier one is unsettled: wait      │           │
+//	             └─ live, parked or replayed: one delivery                └─ outage: wait ┘           │
+//	                                                                                                  ▼
+//	      ack │ retry after a delay │ release to another replica │ park │ dead letter │ halt
+//
+// handle.go runs the line; settle.go alone decides what becomes of a delivery, as a pure function of how it ended.
+//
+//   - ack: its effect is committed in the store and announced, or there is none. Never before.
+//   - retry: something did not answer. The delay doubles up to a minute, so an outage costs few attempts; MaxAckPending
+//     bounds how many events can be in that state, and the rest waits in the stream.
+//   - release: this replica is shutting down; another one gets the event at once.
+//   - park: it can be settled neither way for one organization or connection alone (the organization's key is refused, the
+//     record has no room). The event moves, unchanged and with its stamp, to TOKENS_PARKED and is tried again from there,
+//     minutes apart. Its slot in the main stream is free for others.
+//   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
+//     acknowledged there; then the original is securely deleted (its bytes are overwritten, since it may hold
+//     tokens in clear) and terminated.
+//   - halt: the stream was rolled back. The message stays; the worker stops and says why.
+//
+// # Announcements
+//
+// An event that was applied is announced on TOKENS_OUT before its message is acknowledged, under a message id derived
+// from its stamp. A crash between commit and announcement brings the message back: the store then knows the event's id and
+// the record still shows its stamp, so it is announced again, and JetStream keeps one of the two. So the inbound
+// message is itself the record of what is owed, and the hot path needs no outbox.
+//
+// # Order
+//
+// Deliveries of one connection may be handled in any order and at the same time, on any replica: the stamp decides, in the
+// store. The one case that stamps cannot tell is a repeat (an upstream outbox publishing an event again) that is
+// handled before its own original; holdBack in park.go keeps it waiting.
+//
+// # Shutdown
+//
+// When Run's context ends, no more messages are pulled; those already pulled are handled, within the grace. What is
+// still unfinished then is released, not counted as failed.
+package consumer

@@ -1,0 +1,200 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+)
+
+// delivery is one event as it reached the worker: live, parked before, or replayed. Its stamp is its place in the
+// stream when it first came in, whichever way it came now.
+type delivery struct {
+	subject   string
+	messageID string
+	body      []byte
+	stamp     tokenworker.Stamp
+	entered   time.Time // into the stream, first
+	tries     uint64    // deliveries of the message that brings it now, this one included
+	parked    bool
+}
+
+// reader makes a delivery of a message. With an error it returns what it could read, so that it can be kept; nil when
+// there is nothing to keep.
+type reader func(ctx context.Context, msg jetstream.Msg) (*delivery, error)
+
+// readLive reads a message of the stream of events.
+func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
+	}
+	return &delivery{
+		subject: msg.Subject(), messageID: msg.Headers().Get(events.MessageIDHeader), body: msg.Data(),
+		stamp:   tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream},
+		entered: meta.Timestamp, tries: meta.NumDelivered,
+	}, nil
+}
+
+// handle takes one message from delivery to settlement. The error ends the worker.
+func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable string, read reader) error {
+	start := w.cfg.Now()
+	ctx, cancel := context.WithTimeout(work, w.cfg.Deadline)
+	d, err := read(ctx, msg)
+	if err == nil {
+		err = w.processSafely(ctx, d)
+	}
+	cancel()
+	if d == nil { // not a message of a stream: nothing to settle
+		w.cfg.Logger.ErrorContext(run, "reading a message failed", "consumer", durable, "error", err)
+		return nil
+	}
+	s := settle(err, d.tries, d.parked, run.Err() != nil)
+	s = w.carryOut(work, msg, d, s, err)
+	w.metrics.deliveries.WithLabelValues(durable, s.verb.String()).Inc()
+	w.metrics.seconds.WithLabelValues(durable).Observe(w.cfg.Now().Sub(start).Seconds())
+	if s.verb == halt {
+		return err
+	}
+	return nil
+}
+
+// processSafely turns a panic into an error. What the panic says could hold a token and is not repeated.
+func (w *Worker) processSafely(ctx context.Context, d *delivery) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.cfg.Logger.ErrorContext(ctx, "handling a delivery panicked", "stamp", d.stamp.String(),
+				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = errPanicked
+		}
+	}()
+	return w.process(ctx, d)
+}
+
+// process does what an event asks for. When it returns nil, the effect is committed and announced.
+func (w *Worker) process(ctx context.Context, d *delivery) error {
+	decoder := events.Decoder{AllowPlain: w.cfg.AllowPlain}
+	e, err := decoder.Decode(events.Message{Subject: d.subject, ID: d.messageID, Body: d.body})
+	if err != nil {
+		return err
+	}
+	if err := events.CheckAge(d.entered, e.Time); err != nil {
+		return err
+	}
+	if err := w.holdBack(ctx, d, e.Time); err != nil {
+		return err
+	}
+	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
+	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
+	var verdict tokenworker.Verdict
+	var notice events.NoticeData
+	switch e.Kind {
+	case events.Acquired:
+		var details tokenworker.Details
+		verdict, details, err = w.acquire(ctx, e, ev)
+		notice = events.StoredData{Cause: cause, ExpiresAt: details.ExpiresAt, GrantExpiresAt: details.GrantExpiresAt}
+	case events.Disconnect:
+		verdict, err = w.store.Disconnect(ctx, &tokenworker.Disconnection{Event: ev})
+		notice = events.DisconnectedData{Cause: cause, Reason: e.Reason}
+	default:
+		return events.CodeUnsupported
+	}
+	if err != nil {
+		return err
+	}
+	w.metrics.verdicts.WithLabelValues(string(e.Kind), verdict.String()).Inc()
+	w.cfg.Logger.DebugContext(ctx, "event handled", "kind", string(e.Kind), "key", e.Key.String(),
+		"stamp", d.stamp.String(), "verdict", verdict.String(), "tries", d.tries)
+	if verdict == tokenworker.Full {
+		return errFull
+	}
+	return w.announce(ctx, ev, notice, verdict, d.tries)
+}
+
+// acquire opens the token set on the wire, seals it for the store, and stores it.
+func (w *Worker) acquire(
+	ctx context.Context, e *events.Event, ev tokenworker.Event,
+) (tokenworker.Verdict, tokenworker.Details, error) {
+	if e.Key.CompanyID == "" {
+		return 0, tokenworker.Details{}, events.CodeUnsupported // asking the provider for the company comes later
+	}
+	set, err := w.keys.Open(ctx, e)
+	if refusal := events.Code(""); errors.As(err, &refusal) {
+		return 0, tokenworker.Details{}, err
+	} else if err != nil {
+		return 0, tokenworker.Details{}, fmt.Errorf("%w: %w", errKeyring, err)
+	}
+	details := set.Details()
+	plaintext, err := tokenworker.EncodeTokenSet(set)
+	if err != nil {
+		return 0, details, events.CodeInvalidTokenSet
+	}
+	sealed, err := w.sealer.Seal(ctx, e.Key, tokenworker.Fence{Stamp: ev.Stamp}, plaintext)
+	clear(plaintext)
+	if err != nil {
+		return 0, details, err
+	}
+	policy := w.cfg.Policy(e.Key.ProviderID)
+	a := &tokenworker.Acquisition{
+		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, details),
+		KeepRevocations: policy.NarrowRevocation,
+	}
+	if !policy.Static {
+		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)
+	}
+	verdict, err := w.store.Acquire(ctx, a)
+	return verdict, details, err
+}
+
+// settleTimeout bounds each message to NATS that settling takes. Failing, the delivery comes again.
+const settleTimeout = 10 * time.Second
+
+// carryOut settles the message and returns what really became of it.
+func (w *Worker) carryOut(work context.Context, msg jetstream.Msg, d *delivery, s settlement, cause error) settlement {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), settleTimeout)
+	defer cancel()
+	attrs := []any{"stamp", d.stamp.String(), "tries", d.tries, "settled", s.verb.String()}
+	if cause != nil {
+		attrs = append(attrs, "error", cause)
+	}
+	var err error
+	switch s.verb {
+	case ack:
+		err = msg.Ack()
+	case retry:
+		w.cfg.Logger.InfoContext(ctx, "delivery failed; trying again", attrs...)
+		err = msg.NakWithDelay(jitter(s.delay))
+	case release:
+		err = msg.Nak()
+	case halt:
+		w.cfg.Logger.ErrorContext(ctx, "delivery stops the worker", attrs...)
+	case park:
+		w.cfg.Logger.WarnContext(ctx, "event parked", attrs...)
+		if err = w.parkDelivery(ctx, d); err == nil {
+			err = msg.Ack()
+		}
+	case deadLetter:
+		w.cfg.Logger.WarnContext(ctx, "event refused", append(attrs, "code", string(s.code))...)
+		err = w.refuse(ctx, msg, d, s.code)
+	}
+	if err == nil || errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+		return s
+	}
+	w.cfg.Logger.WarnContext(ctx, "settling a delivery failed; it comes again", append(attrs, slog.Any("settling", err))...)
+	again := settlement{verb: retry, delay: backoff(firstRetry, lastRetry, d.tries)}
+	_ = msg.NakWithDelay(jitter(again.delay)) // failing too, it comes again after AckWait
+	return again
+}
+
+// jitter spreads d over ±20 %, so that what failed together does not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.4*float64(d)) //nolint:gosec // spreading load needs no secrecy
+}

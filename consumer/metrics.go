@@ -1,0 +1,46 @@
+package consumer
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics counts what became of deliveries. No label ever holds an id of a connection.
+type metrics struct {
+	deliveries  *prometheus.CounterVec   // by consumer and what became of them
+	verdicts    *prometheus.CounterVec   // by kind and verdict of the store
+	deadLetters *prometheus.CounterVec   // by code
+	seconds     *prometheus.HistogramVec // from delivery to settlement, by consumer
+	notErased   prometheus.Counter       // refused messages that could not be securely deleted
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenworker_deliveries_total",
+			Help: "Deliveries by durable consumer and what became of them (ack, retry, release, park, dead_letter, halt).",
+		}, []string{"consumer", "settled"}),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenworker_events_total",
+			Help: "Events that reached the store, by kind and verdict (applied, repeated, stale, spent, revoking, full).",
+		}, []string{"kind", "verdict"}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenworker_dead_letters_total",
+			Help: "Events refused and kept as dead letters, by code.",
+		}, []string{"code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tokenworker_delivery_seconds",
+			Help:    "Seconds from delivery to settlement, by durable consumer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"consumer"}),
+		notErased: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokenworker_refused_not_erased_total",
+			Help: "Refused messages whose bytes could not be securely deleted from the stream.",
+		}),
+	}
+	for _, c := range []prometheus.Collector{m.deliveries, m.verdicts, m.deadLetters, m.seconds, m.notErased} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}

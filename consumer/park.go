@@ -1,0 +1,145 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// Headers of a parked message, whose subject, sequence and time in the stream are no longer the event's own.
+const (
+	stampHeader     = "Tokenworker-Stamp"      // epoch/sequence
+	enteredHeader   = "Tokenworker-Entered"    // RFC 3339 with nanoseconds
+	messageIDHeader = "Tokenworker-Message-Id" // the event's own Nats-Msg-Id
+)
+
+// parkDelivery publishes the event unchanged on the parked stream, with its stamp. The event's own message may be
+// acknowledged once it returns nil.
+func (w *Worker) parkDelivery(ctx context.Context, d *delivery) error {
+	msg := nats.NewMsg(events.ParkedSubject(d.subject))
+	msg.Data = d.body
+	msg.Header.Set(stampHeader, d.stamp.String())
+	msg.Header.Set(enteredHeader, d.entered.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(messageIDHeader, d.messageID)
+	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithMsgID("parked/"+d.stamp.String())); err != nil {
+		return fmt.Errorf("parking the event: %w", err)
+	}
+	return nil
+}
+
+// readParked restores the delivery that parkDelivery put aside.
+func (w *Worker) readParked(_ context.Context, msg jetstream.Msg) (*delivery, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
+	}
+	d := &delivery{
+		subject: msg.Subject(), body: msg.Data(), tries: meta.NumDelivered, parked: true,
+		stamp: tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream}, entered: meta.Timestamp,
+	}
+	subject, err := events.ParseParkedSubject(msg.Subject())
+	if err != nil {
+		return d, err
+	}
+	stamp, err := parseStamp(msg.Headers().Get(stampHeader))
+	if err != nil {
+		return d, events.CodeInvalidEnvelope
+	}
+	entered, err := time.Parse(time.RFC3339Nano, msg.Headers().Get(enteredHeader))
+	if err != nil {
+		return d, events.CodeInvalidEnvelope
+	}
+	d.subject, d.stamp, d.entered, d.messageID = subject, stamp, entered, msg.Headers().Get(messageIDHeader)
+	return d, nil
+}
+
+var errStamp = errors.New("not a stamp")
+
+func parseStamp(s string) (tokenworker.Stamp, error) {
+	epoch, sequence, ok := strings.Cut(s, "/")
+	e, err1 := strconv.ParseUint(epoch, 10, 64)
+	q, err2 := strconv.ParseUint(sequence, 10, 64)
+	if !ok || err1 != nil || err2 != nil {
+		return tokenworker.Stamp{}, errStamp
+	}
+	return tokenworker.Stamp{Epoch: e, Sequence: q}, nil
+}
+
+// holdBack returns errHeldBack while an earlier message of the delivery's subject is unsettled, for an event that could
+// be a repeat which overtakes its own original: it entered the stream so long after its time that the stream's memory of
+// message ids may no longer tell. All other events skip the look-up.
+func (w *Worker) holdBack(ctx context.Context, d *delivery, eventTime time.Time) error {
+	if d.entered.Sub(eventTime) <= streams.DuplicateWindow-tokenworker.ClockSkew {
+		return nil
+	}
+	// A work queue holds exactly the unsettled messages. Both streams answer from their leader (AllowDirect is off).
+	in, err := w.first(ctx, streams.In, 1, d.subject)
+	if err != nil {
+		return err
+	}
+	if in != nil && d.stamp.Epoch == w.cfg.Epoch && in.Sequence < d.stamp.Sequence {
+		return errHeldBack
+	}
+	for from := uint64(1); ; {
+		parked, err := w.first(ctx, streams.Parked, from, events.ParkedSubject(d.subject))
+		if parked == nil || err != nil {
+			return err
+		}
+		if stamp, err := parseStamp(parked.Header.Get(stampHeader)); err == nil && stamp.Compare(d.stamp) < 0 {
+			return errHeldBack
+		}
+		from = parked.Sequence + 1
+	}
+}
+
+// first is the first message of a subject at or after a sequence; nil: there is none.
+func (w *Worker) first(ctx context.Context, stream string, from uint64, subject string) (*jetstream.RawStreamMsg, error) {
+	s, err := w.handles.get(ctx, w.js, stream)
+	if err != nil {
+		return nil, fmt.Errorf("looking up stream %s: %w", stream, err)
+	}
+	msg, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("looking for an earlier message: %w", err)
+	}
+	return msg, nil
+}
+
+// handles remembers the streams looked up so far.
+type handles struct {
+	mu      sync.Mutex
+	streams map[string]jetstream.Stream
+}
+
+func (h *handles) get(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+	h.mu.Lock()
+	s := h.streams[name]
+	h.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.streams == nil {
+		h.streams = make(map[string]jetstream.Stream)
+	}
+	h.streams[name] = s
+	return s, nil
+}

@@ -1,0 +1,156 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// subscription pulls the messages of one durable consumer and handles them, at most limit at once.
+type subscription struct {
+	js       jetstream.JetStream
+	log      *slog.Logger
+	stream   string
+	durable  string
+	limit    int
+	grace    time.Duration // how long messages under way may take after ctx has ended
+	handle   func(ctx context.Context, msg jetstream.Msg) error
+	inFlight inFlight
+}
+
+// run pulls until ctx ends, then handles what was already pulled. Lost connections and consumers are waited for. The
+// error is the first that handle returned.
+func (s *subscription) run(ctx context.Context) error {
+	work, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelWork()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.grace, cancelWork) })()
+
+	for tries := uint64(1); ctx.Err() == nil; tries++ {
+		pulled, err := s.pull(ctx, work)
+		if err == nil {
+			return nil
+		}
+		var fatal *fatalError
+		if errors.As(err, &fatal) {
+			return fatal.err
+		}
+		if pulled {
+			tries = 1
+		}
+		s.log.WarnContext(ctx, "pulling messages failed; trying again", "consumer", s.durable, "error", err)
+		sleep(ctx, backoff(firstRetry, 15*time.Second, tries))
+	}
+	return nil
+}
+
+// fatalError marks an error of handle, which ends the worker, apart from those of pulling.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+// pull handles messages until ctx ends (nil), pulling fails, or handle does. It returns when all it started is done.
+func (s *subscription) pull(ctx, work context.Context) (pulled bool, err error) {
+	cons, err := s.js.Consumer(ctx, s.stream, s.durable)
+	if err != nil {
+		return false, fmt.Errorf("looking up the consumer: %w", err)
+	}
+	// Little is pulled ahead: what waits here is withheld from other replicas, and its AckWait runs.
+	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.limit), jetstream.PullThresholdMessages(s.limit))
+	if err != nil {
+		return false, fmt.Errorf("opening the pull: %w", err)
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Drain)()
+
+	g, halted := errgroup.WithContext(work)
+	g.SetLimit(s.limit)
+	defer context.AfterFunc(halted, it.Stop)() // handle failed: pull no more
+
+	beats, endBeats := context.WithCancel(context.WithoutCancel(ctx))
+	var beating sync.WaitGroup
+	beating.Go(func() { s.inFlight.beat(beats, streams.AckWait/3) })
+	defer beating.Wait()
+	defer endBeats()
+
+	for {
+		msg, nextErr := it.Next()
+		if nextErr != nil {
+			err = nextErr
+			break
+		}
+		pulled = true
+		done := s.inFlight.add(msg)
+		g.Go(func() error {
+			defer done()
+			return s.handle(work, msg)
+		})
+	}
+	if handled := g.Wait(); handled != nil {
+		return pulled, &fatalError{handled}
+	}
+	if ctx.Err() != nil {
+		return pulled, nil
+	}
+	return pulled, err
+}
+
+// inFlight knows the messages under way, to tell the server that they are.
+type inFlight struct {
+	mu   sync.Mutex
+	msgs map[jetstream.Msg]struct{}
+}
+
+// add notes a message and returns the function that forgets it.
+func (f *inFlight) add(msg jetstream.Msg) func() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.msgs == nil {
+		f.msgs = make(map[jetstream.Msg]struct{})
+	}
+	f.msgs[msg] = struct{}{}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.msgs, msg)
+	}
+}
+
+// beat sends a heartbeat for each message under way, at each interval, until ctx ends.
+func (f *inFlight) beat(ctx context.Context, interval time.Duration) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			f.mu.Lock()
+			msgs := slices.Collect(maps.Keys(f.msgs))
+			f.mu.Unlock()
+			for _, msg := range msgs {
+				_ = msg.InProgress() // failing, or settled meanwhile: delivered again at worst, which is safe
+			}
+		}
+	}
+}
+
+// sleep waits, or less when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
