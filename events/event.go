@@ -167,7 +167,7 @@ func (e *Event) PlainMessage() (Message, error) {
 	case e.Plain != nil:
 		data, err = tokenworker.EncodeTokenSet(*e.Plain)
 	case e.Kind == Acquired:
-		err = errors.New("no token set")
+		return Message{}, fmt.Errorf("%w: no token set", ErrInvalidEvent)
 	case e.Reason != "":
 		data, err = json.Marshal(reasonData{e.Reason})
 	}

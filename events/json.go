@@ -101,7 +101,10 @@ func (p *jsonParser) object(depth int) (jsonValue, error) {
 		p.pos++
 		return v, nil
 	}
-	v.members = make([]jsonMember, 0, 12)
+	v.members = make([]jsonMember, 0, 4)
+	if depth == 1 {
+		v.members = make([]jsonMember, 0, 12)
+	}
 	var seen names
 	for {
 		if p.next() != '"' {

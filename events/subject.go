@@ -23,7 +23,7 @@ const (
 )
 
 // maxRestBytes bounds the rest of an original subject that is repeated in another one. The longest rest of a valid
-// request is 1,166 bytes; a NATS server cuts the connection of a client whose subject makes a line of over 4,096.
+// request is 1,165 bytes; a NATS server cuts the connection of a client whose subject makes a line of over 4,096.
 const maxRestBytes = 1400
 
 // unnamed stands for an original subject that cannot be repeated: too long, or not made of valid tokens. The dead
