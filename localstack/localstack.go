@@ -97,14 +97,12 @@ func find() (string, error) {
 
 // checkHealth returns nil when KMS and DynamoDB answer at the endpoint.
 func checkHealth(ctx context.Context, endpoint string) error {
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/_localstack/health", nil)
 	if err != nil {
 		return fmt.Errorf("asking for its health: %w", err)
 	}
-	request.Close = true
-	response, err := http.DefaultClient.Do(request)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: healthTimeout}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("asking for its health: %w", err)
 	}
