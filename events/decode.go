@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"time"
 	"unicode"
 )
 
@@ -10,7 +9,6 @@ import (
 const (
 	maxSourceBytes = 256
 	maxIDBytes     = 256
-	maxTimeBytes   = 64
 	maxReasonBytes = 64
 
 	// minIDBytes is the length of the shortest text that 122 random bits fit into (base 85: 20 characters). Whether an
@@ -209,14 +207,4 @@ func validReason(s string) bool {
 // isText reports whether b, which is UTF-8, has at most limit bytes and no control character.
 func isText(b []byte, limit int) bool {
 	return len(b) <= limit && !bytes.ContainsFunc(b, unicode.IsControl)
-}
-
-// parseTime reads RFC 3339 with upper-case T and Z, in the years that RFC 3339 and Unix time share: 1970 to 9999 UTC.
-func parseTime(b []byte) (time.Time, bool) {
-	var t time.Time
-	if len(b) > maxTimeBytes || t.UnmarshalText(b) != nil { // strict, where time.Parse is not
-		return time.Time{}, false
-	}
-	year := t.UTC().Year()
-	return t, 1970 <= year && year <= 9999
 }

@@ -89,7 +89,7 @@ func NewErase(key tokenworker.Key, source, reason string, at time.Time) (*Event,
 }
 
 func newEvent(kind Kind, key tokenworker.Key, source, reason string, at time.Time) (*Event, error) {
-	spelled := at.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
+	spelled := formatTime(at)
 	e := &Event{Kind: kind, Key: key, Source: source, ID: newID(), Reason: reason, spelledTime: spelled}
 	if _, _, err := ParseSubject(e.Subject()); err != nil {
 		return nil, fmt.Errorf("%w: %s events need other parts of a connection key", ErrInvalidEvent, kind)
@@ -214,16 +214,4 @@ func encodeEnvelope(v envelope) ([]byte, error) {
 		return nil, fmt.Errorf("encoding event: %w", err)
 	}
 	return body, nil
-}
-
-// CheckAge reports whether an event with the given time may still enter the stream at entered (the stream's clock), as
-// [CodeTooOld] or [CodeFromFuture]. An event's id has to be remembered no longer than that.
-func CheckAge(entered, eventTime time.Time) error {
-	switch {
-	case entered.After(eventTime.Add(tokenworker.Window)):
-		return CodeTooOld
-	case entered.Before(eventTime.Add(-tokenworker.ClockSkew)):
-		return CodeFromFuture
-	}
-	return nil
 }

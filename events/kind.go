@@ -1,6 +1,6 @@
 package events
 
-import "strings"
+import "slices"
 
 // Kind says what an event is about. It is one token of the event's subject and one part of its type.
 type Kind string
@@ -46,27 +46,5 @@ const (
 // Type is the CloudEvents type of the kind, for example com.github.tokenworker.acquired.v1.
 func (k Kind) Type() string { return typePrefix + string(k) + typeSuffix }
 
-// KindOfType is the kind that a CloudEvents type names. It is false for a type of another contract or version.
-func KindOfType(t string) (Kind, bool) {
-	name, ok := strings.CutPrefix(t, typePrefix)
-	if !ok {
-		return "", false
-	}
-	if name, ok = strings.CutSuffix(name, typeSuffix); !ok {
-		return "", false
-	}
-	k := Kind(name)
-	return k, k.isRequest() || k.isNotice()
-}
-
-func (k Kind) isRequest() bool { return k.in(requests) }
-func (k Kind) isNotice() bool  { return k.in(notices) }
-
-func (k Kind) in(kinds []Kind) bool {
-	for _, known := range kinds {
-		if k == known {
-			return true
-		}
-	}
-	return false
-}
+func (k Kind) isRequest() bool { return slices.Contains(requests, k) }
+func (k Kind) isNotice() bool  { return slices.Contains(notices, k) }

@@ -70,7 +70,7 @@ func NewNotice(key tokenworker.Key, source string, data NoticeData, at time.Time
 	id := hex.EncodeToString(sum[:16])
 	body, err := encodeEnvelope(envelope{
 		ID: id, Source: source, Type: kind.Type(), Subject: KeyText(key),
-		Time: at.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano), Data: encoded,
+		Time: formatTime(at), Data: encoded,
 	})
 	if err != nil {
 		return Message{}, err
