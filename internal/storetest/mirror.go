@@ -39,6 +39,14 @@ type claiming struct {
 // do takes one step in both worlds, compares verdict, error and record, and returns the verdict; for a claim, Applied.
 func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdict, error) {
 	tb.Helper()
+	key, got, err := m.take(ctx, tb, s)
+	m.compare(ctx, tb, key)
+	return got, err
+}
+
+// take is do without a look at the stored record.
+func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key, tokenworker.Verdict, error) {
+	tb.Helper()
 	var (
 		key              tokenworker.Key
 		next             tokenworker.Record
@@ -69,8 +77,7 @@ func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdi
 	}
 	for _, sentinel := range []error{tokenworker.ErrRolledBack, tokenworker.ErrFenced} {
 		if errors.Is(wantErr, sentinel) && errors.Is(gotErr, sentinel) {
-			m.compare(ctx, tb, key)
-			return 0, gotErr
+			return key, 0, gotErr
 		}
 	}
 	if wantErr != nil || gotErr != nil {
@@ -86,8 +93,7 @@ func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdi
 	if _, isClaim := s.(*claiming); isClaim {
 		requireSame(tb, "the claimed record", claimed, next)
 	}
-	m.compare(ctx, tb, key)
-	return got, nil
+	return key, got, nil
 }
 
 // compare fails unless the store holds the record that the rules give.

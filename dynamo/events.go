@@ -1,0 +1,124 @@
+package dynamo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// The conditions under which an event is news: [tokenworker.Record] applies it and forgets no id.
+const (
+	newer     = "(stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))"
+	unseen    = "NOT contains(seen_ids, :id) AND size(seen_ids) < :max_seen"
+	unspent   = "NOT contains(spent_prints, :spendable)"
+	fits      = "(attribute_not_exists(revoke_list) OR size(revoke_list) <= :max_revoke)"
+	noRevokes = "attribute_not_exists(revoke_at)"
+)
+
+// Acquire applies a token-acquired event. Usually it is one write, with no read before it: the event is news, or the first
+// of its connection. The values written are those that [tokenworker.Record.Acquire] gives where there is no record, and
+// what lies in the table and must stay there is not named.
+//
+// Should the reply to the write be lost, and another write come before the SDK's next try, then the verdict is Repeated:
+// the record no longer tells who wrote it.
+func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
+	if err := checkSize(a.Sealed); err != nil {
+		return 0, err
+	}
+	first, verdict, err := (*tokenworker.Record)(nil).Acquire(a)
+	if err != nil || verdict != tokenworker.Applied {
+		return 0, fmt.Errorf("acquisition at stamp %s cannot begin a record", a.Stamp)
+	}
+	at, attempt := addressOf(a.Key), tokenworker.NewAttemptID()
+	c := newChange(encode(&first, at.dueShard(t.shards)), attempt)
+	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove)
+	c.writeSet()
+	condition := newer + " AND " + unseen
+	if a.Spendable != (tokenworker.Fingerprint{}) {
+		condition += " AND " + unspent
+		c.values[":spendable"] = blob(a.Spendable[:])
+	}
+	if a.KeepRevocations {
+		condition += " AND " + fits
+		c.values[":max_revoke"] = limit(tokenworker.MaxRevoke)
+		if noRevoke := c.writeDueUnlessRevoking(); noRevoke != "" {
+			condition += " AND " + noRevoke
+		}
+	} else {
+		c.write(fieldDue, fieldDueShard, fieldRevoke, fieldRevokeAt)
+	}
+	c.remember(a.ID)
+	c.condition = "attribute_not_exists(org) OR (" + condition + ")"
+
+	done, found, err := t.apply(ctx, at, c)
+	if done || err != nil {
+		return tokenworker.Applied, err
+	}
+	_, verdict, err = t.decide(ctx, at, found, attempt, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Acquire(a)
+	})
+	return verdict, err
+}
+
+// Disconnect applies a disconnect event. Usually it is one write, with no read before it: the event is news and there is
+// a set to revoke. Of a lost reply [Table.Acquire] tells.
+func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error) {
+	last := tokenworker.Record{Key: d.Key, Status: tokenworker.Active, Sealed: []byte{}}
+	next, verdict, err := last.Disconnect(d)
+	if err != nil || verdict != tokenworker.Applied {
+		return 0, fmt.Errorf("disconnect at stamp %s cannot end a record", d.Stamp)
+	}
+	at, attempt := addressOf(d.Key), tokenworker.NewAttemptID()
+	c := newChange(encode(&next, at.dueShard(t.shards)), attempt)
+	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldDiscEpoch, fieldDiscSequence,
+		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldClaim, fieldRemove)
+	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
+	c.assign(fieldRevokeAt, "if_not_exists(revoke_at, :revoke_at)", c.next[fieldRevokeAt])
+	c.remember(d.ID)
+	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen
+
+	done, found, err := t.apply(ctx, at, c)
+	if done || err != nil {
+		return tokenworker.Applied, err
+	}
+	_, verdict, err = t.decide(ctx, at, found, attempt, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return r.Disconnect(d)
+	})
+	return verdict, err
+}
+
+// writeSet writes what a token set brings and ends: the set itself, its details and the claim on the one before.
+func (c *change) writeSet() {
+	c.write(fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
+		fieldProviderConnID, fieldConsent, fieldClaim)
+}
+
+// remember adds an event's id to those seen, if there is room. The condition must be on unseen.
+func (c *change) remember(id tokenworker.EventID) {
+	c.add = "seen_ids :seen_ids"
+	c.values[string(fieldSeen)] = c.next[fieldSeen]
+	c.values[":id"] = blob(idBytes(id))
+	c.values[":max_seen"] = limit(tokenworker.MaxSeen)
+}
+
+// writeDueUnlessRevoking writes when the record is due, which is when something has waited for revocation where
+// something does. One expression cannot say that a time is removed unless another is there: a record that is otherwise
+// never due needs the condition that is returned.
+func (c *change) writeDueUnlessRevoking() (condition string) {
+	due, isDue := c.next[fieldDue]
+	if !isDue {
+		c.write(fieldDue, fieldDueShard)
+		return noRevokes
+	}
+	c.assign(fieldDue, "if_not_exists(revoke_at, :due_at)", due)
+	c.write(fieldDueShard)
+	return ""
+}
+
+func checkSize(sealed []byte) error {
+	if len(sealed) > tokenworker.MaxSealedBytes {
+		return fmt.Errorf("%w: %d bytes sealed, at most %d", tokenworker.ErrTooLarge, len(sealed), tokenworker.MaxSealedBytes)
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package dynamo
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// field is an attribute of a record's item, spelled as the placeholder that stands for its value in expressions: a colon
+// and the attribute's name. None of the names is a reserved word, so expressions need no second set of placeholders.
+type field string
+
+// The attributes of a record's item; doc.go says what they hold.
+const (
+	fieldStatus         field = ":conn_status"
+	fieldEpoch          field = ":stamp_epoch"
+	fieldSequence       field = ":stamp_seq"
+	fieldGeneration     field = ":generation"
+	fieldEntered        field = ":entered_at"
+	fieldDiscEpoch      field = ":disc_epoch"
+	fieldDiscSequence   field = ":disc_seq"
+	fieldSealed         field = ":sealed"
+	fieldExpires        field = ":expires_at"
+	fieldGrantExpires   field = ":grant_expires_at"
+	fieldScope          field = ":granted_scope"
+	fieldSubject        field = ":subject"
+	fieldIssuer         field = ":issuer"
+	fieldSubjectHash    field = ":subject_hash"
+	fieldProviderConnID field = ":provider_conn_id"
+	fieldConsent        field = ":consent_ref"
+	fieldDue            field = ":due_at"
+	fieldDueShard       field = ":due_shard"
+	fieldRevokeAt       field = ":revoke_at"
+	fieldRevoke         field = ":revoke_list"
+	fieldClaim          field = ":claim"
+	fieldSeen           field = ":seen_ids"
+	fieldSpent          field = ":spent_prints"
+	fieldAcquired       field = ":acquired_at"
+	fieldRefreshed      field = ":refreshed_at"
+	fieldRemove         field = ":remove_at"
+	fieldWrittenBy      field = ":written_by"
+)
+
+// name is the attribute's name.
+func (f field) name() string { return string(f[1:]) }
+
+// The attributes of a claim, which is a map.
+const (
+	claimOwner   = "owner"
+	claimAttempt = "attempt"
+	claimUntil   = "until"
+)
+
+const eventIDBytes = len(tokenworker.EventID{}.Hash) + 8
+
+// fields is a record as attributes. What a record does not have is not there.
+type fields map[field]types.AttributeValue
+
+// encode returns the record's attributes but for written_by, which is no part of a record.
+func encode(r *tokenworker.Record, dueShard string) fields {
+	v := make(fields, 32)
+	v[fieldStatus] = str(string(r.Status))
+	v[fieldEpoch] = number(r.Stamp.Epoch)
+	v[fieldSequence] = number(r.Stamp.Sequence)
+	v[fieldGeneration] = number(r.Generation)
+	v.time(fieldEntered, r.Entered)
+	if !r.Disconnected.IsZero() {
+		v[fieldDiscEpoch] = number(r.Disconnected.Epoch)
+		v[fieldDiscSequence] = number(r.Disconnected.Sequence)
+	}
+	if r.Sealed != nil {
+		v[fieldSealed] = list([][]byte{r.Sealed})
+	}
+	v.time(fieldExpires, r.ExpiresAt)
+	v.time(fieldGrantExpires, r.GrantExpiresAt)
+	v.text(fieldScope, r.Scope)
+	v.text(fieldSubject, r.Subject)
+	v.text(fieldIssuer, r.Issuer)
+	if r.Subject != "" {
+		v[fieldSubjectHash] = subjectHash(r.Issuer, r.Subject)
+	}
+	v.text(fieldProviderConnID, r.ProviderConnectionID)
+	v.text(fieldConsent, r.ConsentRef)
+	v.time(fieldDue, r.DueAt)
+	if !r.DueAt.IsZero() {
+		v[fieldDueShard] = str(dueShard)
+	}
+	v.time(fieldRevokeAt, r.RevokeAt)
+	if len(r.Revoke) > 0 {
+		v[fieldRevoke] = list(r.Revoke)
+	}
+	if r.Claim != nil {
+		v[fieldClaim] = &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{
+			claimOwner:   str(r.Claim.Owner),
+			claimAttempt: blob(r.Claim.Attempt[:]),
+			claimUntil:   unix(r.Claim.Until),
+		}}
+	}
+	if len(r.Seen) > 0 {
+		v[fieldSeen] = idSet(r.Seen)
+	}
+	if len(r.Spent) > 0 {
+		prints := make([][]byte, len(r.Spent))
+		for i := range r.Spent {
+			prints[i] = r.Spent[i][:]
+		}
+		v[fieldSpent] = list(prints)
+	}
+	v.time(fieldAcquired, r.AcquiredAt)
+	v.time(fieldRefreshed, r.RefreshedAt)
+	v.time(fieldRemove, r.RemoveAt)
+	return v
+}
+
+func (v fields) text(f field, s string) {
+	if s != "" {
+		v[f] = str(s)
+	}
+}
+
+func (v fields) time(f field, t time.Time) {
+	if !t.IsZero() {
+		v[f] = unix(t)
+	}
+}
+
+func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func blob(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
+
+func number(n uint64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatUint(n, 10)}
+}
+
+// unix is a time in whole seconds, rounded down.
+func unix(t time.Time) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(t.Unix(), 10)}
+}
+
+func list(blobs [][]byte) types.AttributeValue {
+	l := make([]types.AttributeValue, len(blobs))
+	for i, b := range blobs {
+		l[i] = blob(b)
+	}
+	return &types.AttributeValueMemberL{Value: l}
+}
+
+func idSet(ids []tokenworker.EventID) types.AttributeValue {
+	set := make([][]byte, len(ids))
+	for i, id := range ids {
+		set[i] = idBytes(id)
+	}
+	return &types.AttributeValueMemberBS{Value: set}
+}
+
+// idBytes is an event id as an element of a set: its hash, then its time in Unix seconds, big-endian.
+func idBytes(id tokenworker.EventID) []byte {
+	b := make([]byte, 0, eventIDBytes)
+	b = append(b, id.Hash[:]...)
+	return binary.BigEndian.AppendUint64(b, uint64(id.Time)) //nolint:gosec // two's complement, undone by idFrom
+}
+
+func idFrom(b []byte) (id tokenworker.EventID, ok bool) {
+	if len(b) != eventIDBytes {
+		return id, false
+	}
+	copy(id.Hash[:], b)
+	id.Time = int64(binary.BigEndian.Uint64(b[len(id.Hash):])) //nolint:gosec // undoes idBytes
+	return id, true
+}
+
+// subjectHash is the partition of the index "subject": the first 16 bytes of SHA-256 over a label, the issuer and the
+// subject, each after its length. Issuers and subjects have no length that is safe for an index key.
+func subjectHash(issuer, subject string) types.AttributeValue {
+	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/subject/v1\n%d:%s%d:%s", len(issuer), issuer, len(subject), subject))
+	return blob(sum[:16])
+}

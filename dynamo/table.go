@@ -1,0 +1,108 @@
+package dynamo
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// Table is the store of a fleet of workers: one DynamoDB table. It keeps the contract of internal/storetest. All of its
+// methods are safe for concurrent use, by any number of processes.
+type Table struct {
+	client *dynamodb.Client
+	name   string
+	shards uint64
+}
+
+// Open returns the table that Setup has left, after one read. The client is best one of [NewClient]. The error matches
+// [tokenworker.ErrMisconfigured] when there is no such table, or none of this layout.
+func Open(ctx context.Context, client *dynamodb.Client, config Config) (*Table, error) {
+	config = config.WithDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Table{client: client, name: config.TableName}
+	s, err := t.settings(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening table %s: %w", t.name, err)
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("opening table %s: %w", t.name, err)
+	}
+	t.shards = s.shards
+	return t, nil
+}
+
+// Get returns the record of a connection, by a consistent read. The error matches [tokenworker.ErrNotFound] when there
+// is none.
+func (t *Table) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
+	found, err := t.item(ctx, addressOf(k))
+	if err != nil {
+		return tokenworker.Record{}, err
+	}
+	if found == nil {
+		return tokenworker.Record{}, fmt.Errorf("record: %w", tokenworker.ErrNotFound)
+	}
+	return decode(found)
+}
+
+// item reads an item consistently; nil when there is none.
+func (t *Table) item(ctx context.Context, at address) (item, error) {
+	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName: aws.String(t.name), Key: at.attributes(), ConsistentRead: aws.Bool(true),
+	})
+	if err != nil {
+		return nil, classify(ctx, "reading an item", err)
+	}
+	return out.Item, nil
+}
+
+// Records yields the records of one organization by provider and company, reading consistently and a page at a time. It
+// stops after the first error.
+func (t *Table) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error] {
+	return func(yield func(tokenworker.Record, error) bool) {
+		for found, err := range t.query(ctx, "org = :org AND conn > :conn", address{
+			org: tokenworker.EscapePart(orgID), conn: firstConn,
+		}) {
+			var r tokenworker.Record
+			if err == nil {
+				r, err = decode(found)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// query yields the items that meet a key condition on :org and :conn, consistently, in the order of their sort keys.
+func (t *Table) query(ctx context.Context, condition string, at address) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
+			TableName:              aws.String(t.name),
+			ConsistentRead:         aws.Bool(true),
+			KeyConditionExpression: aws.String(condition),
+			ExpressionAttributeValues: map[string]types.AttributeValue{
+				":org": str(at.org), ":conn": str(at.conn),
+			},
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(nil, classify(ctx, "listing items", err))
+				return
+			}
+			for _, found := range page.Items {
+				if !yield(found, nil) {
+					return
+				}
+			}
+		}
+	}
+}
