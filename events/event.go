@@ -91,7 +91,7 @@ func NewErase(key tokenworker.Key, source, reason string, at time.Time) (*Event,
 func newEvent(kind Kind, key tokenworker.Key, source, reason string, at time.Time) (*Event, error) {
 	spelled := formatTime(at)
 	e := &Event{Kind: kind, Key: key, Source: source, ID: newID(), Reason: reason, spelledTime: spelled}
-	if _, _, err := ParseSubject(e.Subject()); err != nil {
+	if _, named, err := ParseSubject(e.Subject()); err != nil || named != key {
 		return nil, fmt.Errorf("%w: %s events need other parts of a connection key", ErrInvalidEvent, kind)
 	}
 	if !validSource(source) {
