@@ -1,0 +1,388 @@
+package tokenworker_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// This file walks docs/model/Connection.tla at random with the rules of this package in the place of the model's: one
+// connection, two workers, a provider that rotates strictly and revokes the family when a used token comes back.
+// What the rules do not decide yet (release, a definite refusal) the walk does as the model does. It is stricter than
+// the model in one point: revoking a spent token does nothing at this provider.
+
+// token is a refresh token: one generation of a family, which is a grant.
+type token struct{ family, generation int }
+
+func (k token) fingerprint() tokenworker.Fingerprint {
+	return tokenworker.NewFingerprint(testKey, tokenworker.SecretString(fmt.Sprint(k)))
+}
+
+// said is a message of the log and the family of its token.
+type said struct {
+	message
+	family int
+}
+
+// attempt is what one worker knows of its attempt to refresh.
+type attempt struct {
+	pc       string // "", read, claimed, sent, answered, refused, busy
+	id       tokenworker.AttemptID
+	from     tokenworker.Fence
+	spends   token
+	replaces tokenworker.AttemptID // of a last resort
+	minted   token
+}
+
+func (a *attempt) lastResort() bool { return a.replaces != tokenworker.AttemptID{} }
+
+// request is a POST on the wire, and then its answer.
+type request struct {
+	attempt
+	fresh bool   // its token had not been posted before
+	state string // "", minted, refused, busy
+}
+
+type world struct {
+	*rapid.T
+	fold
+	log      []said
+	pending  []int
+	sets     map[string]token // what is sealed in a set
+	current  map[int]int      // the generation that the provider takes, by family
+	dead     map[int]bool     // families revoked
+	lost     map[int]bool     // families with an answer that was lost
+	posted   map[token]bool
+	workers  [2]attempt
+	wire     []request
+	rescue   []attempt
+	attempts byte
+	trace    []string
+}
+
+const (
+	walkMessages = 5
+	walkAttempts = 6
+)
+
+func (w *world) must(ok bool, what string) {
+	if !ok {
+		w.Fatalf("%s after\n  %s\nrecord %+v", what, strings.Join(w.trace, "\n  "), *w.record)
+	}
+}
+
+func (w *world) token() token { return w.sets[string(w.record.Sealed)] }
+
+func (w *world) seal(k token, f tokenworker.Fence) []byte {
+	set := fmt.Sprintf("%v of %s generation %d", k, f.Stamp, f.Generation)
+	w.sets[set] = k
+	return []byte(set)
+}
+
+// step is something that may happen now.
+type step struct {
+	name string
+	do   func()
+}
+
+func (w *world) steps() []step {
+	var steps []step
+	may := func(ok bool, do func(), format string, args ...any) {
+		if ok {
+			steps = append(steps, step{fmt.Sprintf(format, args...), do})
+		}
+	}
+	w.publishing(may)
+	for _, i := range w.pending {
+		held := slices.ContainsFunc(w.pending, func(j int) bool { return j < i && w.log[j].ID == w.log[i].ID })
+		may(!held, func() { w.deliverOne(i) }, "deliver %d", i+1)
+	}
+	for i := range w.workers {
+		w.working(i, may)
+	}
+	for i := range w.wire {
+		may(w.wire[i].state == "", func() { w.provider(i) }, "provider answers %x", w.wire[i].id[:1])
+	}
+	for _, a := range w.rescue {
+		may(true, func() { w.rescueCommit(a) }, "commit %x from the rescue stream", a.id[:1])
+	}
+	may(w.record != nil && (len(w.record.Revoke) > 0 || w.record.Status == tokenworker.Disconnecting), w.revoke, "revoke")
+	return steps
+}
+
+func (w *world) publishing(may func(bool, func(), string, ...any)) {
+	n := len(w.log)
+	room := n < walkMessages
+	publish := func(edit func(*said)) func() {
+		return func() {
+			m := said{message: message{Event: event(uint64(n + 1))}, family: n + 1}
+			edit(&m)
+			m.set = w.seal(token{m.family, 0}, tokenworker.Fence{Stamp: m.Stamp})
+			w.log, w.pending = append(w.log, m), append(w.pending, n)
+		}
+	}
+	may(room, publish(func(*said) {}), "%d: acquired family %d", n+1, n+1)
+	may(room, publish(func(m *said) { m.disconnect = true }), "%d: disconnect", n+1)
+	for i, old := range w.log {
+		may(room, publish(func(m *said) { m.ID, m.disconnect, m.family = old.ID, old.disconnect, old.family }), "%d: repeat of %d", n+1, i+1)
+		may(room && !old.disconnect, publish(func(m *said) { m.family = old.family }), "%d: resync of %d", n+1, i+1)
+	}
+}
+
+func (w *world) deliverOne(i int) {
+	m := w.log[i]
+	var next tokenworker.Record
+	var verdict tokenworker.Verdict
+	var err error
+	if m.disconnect {
+		next, verdict, err = w.record.Disconnect(&tokenworker.Disconnection{Event: m.Event})
+	} else {
+		next, verdict, err = w.record.Acquire(&tokenworker.Acquisition{
+			Event: m.Event, Sealed: m.set, Spendable: token{m.family, 0}.fingerprint(), KeepRevocations: w.keep,
+		})
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.become(w.T, next)
+	if verdict != tokenworker.Full && rapid.IntRange(0, 3).Draw(w.T, "again") > 0 {
+		w.pending = slices.DeleteFunc(w.pending, func(j int) bool { return j == i })
+	}
+}
+
+func (w *world) working(i int, may func(bool, func(), string, ...any)) {
+	a := &w.workers[i]
+	idle := func() { *a = attempt{} }
+	r := w.record
+	switch a.pc {
+	case "":
+		may(r != nil && r.Status == tokenworker.Active && w.attempts < walkAttempts, func() {
+			w.attempts++
+			*a = attempt{pc: "read", id: tokenworker.AttemptID{w.attempts}, from: r.Fence, spends: w.token()}
+			if r.Claim != nil {
+				a.replaces = r.Claim.Attempt
+			}
+		}, "worker %d reads", i)
+	case "read":
+		may(!a.lastResort() || !w.busy(a.replaces) && !w.rescued(a.spends), func() { w.claim(a) }, "worker %d claims", i)
+	case "claimed":
+		may(true, func() { w.send(a) }, "worker %d posts", i)
+	case "sent":
+		j := slices.IndexFunc(w.wire, func(q request) bool { return q.id == a.id })
+		answered := w.wire[j].state != ""
+		take := func() request {
+			q := w.wire[j]
+			w.wire = slices.Delete(w.wire, j, j+1)
+			return q
+		}
+		may(answered, func() { q := take(); a.pc, a.minted = q.state, q.minted }, "worker %d hears", i)
+		may(answered, func() { take(); w.lost[a.spends.family] = true; idle() }, "worker %d hears nothing", i)
+	case "minted":
+		may(true, func() {
+			if w.commit(a) != tokenworker.Full {
+				idle()
+			}
+		}, "worker %d commits", i)
+		may(true, func() { w.rescue = append(w.rescue, *a); idle() }, "worker %d rescues", i)
+	case "refused": // invalid_grant counts for the set that was claimed alone
+		may(true, func() {
+			if next := *r; r.Status == tokenworker.Active && r.Fence == a.from {
+				next.Status, next.Claim = tokenworker.ReauthRequired, nil
+				w.become(w.T, next)
+			}
+			idle()
+		}, "worker %d was refused", i)
+	case "busy": // nothing was spent; a last resort leaves the record as unresolved as before
+		may(true, func() {
+			if next := *r; r.Claim != nil && r.Claim.Attempt == a.id && !a.lastResort() {
+				next.Claim = nil
+				w.become(w.T, next)
+			}
+			idle()
+		}, "worker %d releases", i)
+	}
+	if a.pc != "" && a.pc != "sent" { // a crash after sending is the reply not heard
+		may(true, func() {
+			if a.pc == "minted" {
+				w.lost[a.spends.family] = true
+			}
+			idle()
+		}, "worker %d crashes", i)
+	}
+}
+
+// busy: a process still holds the attempt, or a request of it is on the way. Hours later neither can be.
+func (w *world) busy(id tokenworker.AttemptID) bool {
+	return slices.ContainsFunc(w.workers[:], func(a attempt) bool { return a.pc != "" && a.pc != "read" && a.id == id }) ||
+		slices.ContainsFunc(w.wire, func(q request) bool { return q.id == id && q.state == "" })
+}
+
+func (w *world) rescued(k token) bool {
+	return slices.ContainsFunc(w.rescue, func(a attempt) bool { return a.spends == k })
+}
+
+func (w *world) claim(a *attempt) {
+	take := func() error {
+		next, err := w.record.TakeClaim(a.from, tokenworker.Claim{Attempt: a.id}, a.spends.fingerprint(), a.replaces)
+		if err == nil {
+			w.become(w.T, next)
+		}
+		return err
+	}
+	if err := take(); errors.Is(err, tokenworker.ErrFenced) {
+		*a = attempt{}
+		return
+	}
+	if rapid.Bool().Draw(w.T, "reply lost") {
+		w.must(take() == nil, "a claim was not known as one's own")
+	}
+	a.pc = "claimed"
+}
+
+func (w *world) send(a *attempt) {
+	w.must(!w.posted[a.spends] || a.lastResort() && !w.rescued(a.spends), fmt.Sprintf("%v was posted twice", a.spends))
+	w.wire = append(w.wire, request{attempt: *a, fresh: !w.posted[a.spends]})
+	w.posted[a.spends] = true
+	a.pc = "sent"
+}
+
+func (w *world) provider(i int) {
+	q := &w.wire[i]
+	f := q.spends.family
+	switch {
+	case rapid.IntRange(0, 3).Draw(w.T, "busy") == 0:
+		q.state = "busy"
+		if q.fresh {
+			delete(w.posted, q.spends)
+		}
+	case !w.dead[f] && q.spends.generation == w.current[f]:
+		w.current[f]++
+		q.state, q.minted = "minted", token{f, w.current[f]}
+	default:
+		w.dead[f] = true
+		q.state = "refused"
+	}
+}
+
+func (w *world) commit(a *attempt) tokenworker.Verdict {
+	f := &tokenworker.Refresh{From: a.from, Attempt: a.id, Sealed: w.seal(a.minted, a.from.Next()), RefreshedAt: noon, KeepRevocations: w.keep}
+	next, verdict := w.record.Commit(f)
+	w.become(w.T, next)
+	if again, verdict := w.record.Commit(f); rapid.Bool().Draw(w.T, "reply lost") {
+		w.must(verdict != tokenworker.Applied && verdict != tokenworker.Revoking, "an answer was saved twice")
+		w.become(w.T, again)
+	}
+	return verdict
+}
+
+func (w *world) rescueCommit(a attempt) {
+	if w.commit(&a) != tokenworker.Full && rapid.Bool().Draw(w.T, "settled") {
+		w.rescue = slices.DeleteFunc(w.rescue, func(b attempt) bool { return a.id == b.id })
+	}
+}
+
+func (w *world) revoke() {
+	next := clone(*w.record)
+	if len(next.Revoke) > 0 {
+		if k := w.sets[string(next.Revoke[0])]; k.generation == w.current[k.family] {
+			w.dead[k.family] = true
+		}
+		next.Revoke = next.Revoke[1:]
+	}
+	if len(next.Revoke) == 0 {
+		next.RevokeAt = time.Time{}
+		if next.Status == tokenworker.Disconnecting {
+			next.Status = tokenworker.Disconnected
+		}
+	}
+	w.become(w.T, next)
+}
+
+// held: the token that the provider takes is somewhere, unless the answer with it was lost.
+func (w *world) held(family int) bool {
+	k := token{family, w.current[family]}
+	return w.lost[family] || w.token() == k ||
+		slices.ContainsFunc(w.workers[:], func(a attempt) bool { return a.minted == k }) ||
+		slices.ContainsFunc(w.wire, func(q request) bool { return q.minted == k }) ||
+		slices.ContainsFunc(w.rescue, func(a attempt) bool { return a.minted == k })
+}
+
+// check is the model's invariants that hold at every step; Gone is in mustBeSound, OneUse in send.
+func (w *world) check() {
+	if w.record == nil || w.record.Sealed == nil {
+		return
+	}
+	f := w.token().family
+	w.must(w.record.Status != tokenworker.Active || w.dead[f] || w.held(f), "NoLostRotation broke")
+	w.must(w.record.Status != tokenworker.ReauthRequired || w.dead[f] || w.lost[f], "NoFalseReauth broke")
+}
+
+// settle lets everything under way end, with no new attempt and no new message.
+func (w *world) settle() {
+	w.attempts = walkAttempts
+	for range 500 {
+		steps := slices.DeleteFunc(w.steps(), func(s step) bool { return strings.Contains(s.name, ":") })
+		if len(steps) == 0 {
+			return
+		}
+		w.take(steps)
+	}
+	w.Fatalf("not settled:\n  %s", strings.Join(w.trace, "\n  "))
+}
+
+func (w *world) take(steps []step) {
+	s := steps[rapid.IntRange(0, len(steps)-1).Draw(w.T, "step")]
+	w.trace = append(w.trace, s.name)
+	s.do()
+	w.check()
+}
+
+// checkSettled is the model's InOrder and AllRevoked, which are not asked of logs with a resync.
+func (w *world) checkSettled() {
+	log := make([]message, len(w.log))
+	families := make(map[int]bool)
+	lastFamily := 0
+	for i, m := range w.log {
+		log[i] = m.message
+		if m.disconnect || !first(log[:i+1], i) {
+			continue
+		}
+		if families[m.family] {
+			return
+		}
+		families[m.family], lastFamily = true, m.family
+	}
+	live, at, _ := inOrder(log)
+	r := w.record
+	if !live {
+		w.must(r.Status == tokenworker.Disconnected && r.Stamp == at, "InOrder broke")
+		w.must(lastFamily == 0 || w.dead[lastFamily] || w.lost[lastFamily], "AllRevoked broke")
+		return
+	}
+	w.must(r.Sealed != nil && r.Stamp == at && w.token().family == lastFamily, "InOrder broke")
+}
+
+func TestRandomWalksOfTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{
+			T: t, fold: fold{keep: rapid.Bool().Draw(t, "keep")}, sets: make(map[string]token),
+			current: make(map[int]int), dead: make(map[int]bool), lost: make(map[int]bool), posted: make(map[token]bool),
+		}
+		for range rapid.IntRange(10, 60).Draw(t, "length") {
+			if steps := w.steps(); len(steps) > 0 {
+				w.take(steps)
+			}
+		}
+		w.settle()
+		if len(w.log) > 0 {
+			w.checkSettled()
+		}
+	})
+}
