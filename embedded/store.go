@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -39,12 +40,10 @@ const (
 //
 // Times are kept in whole seconds and come back in UTC.
 type Store struct {
-	writing *sql.DB
-	conn    *sql.Conn // the only one of writing
 	writer  *writer
-	reading *sql.DB
 	read    statements
-	close   func() error // once
+	closers []func() error // what is open, in the order of opening
+	close   func() error   // runs closers once
 }
 
 // statements are prepared statements by their text.
@@ -84,78 +83,79 @@ func createPrivate(path string) error {
 	return checkPrivate(path)
 }
 
+// open leaves what it has opened to Close, also when it fails.
 func (s *Store) open(ctx context.Context, path string) error {
-	var err error
 	// FULL syncs the log before a commit returns; F_FULLFSYNC is macOS's real sync and means nothing elsewhere.
-	if s.writing, err = openDB(path, url.Values{"mode": {"rw"}, "_pragma": {
+	writing, err := s.connect(path, url.Values{"mode": {"rw"}, "_pragma": {
 		"synchronous(FULL)", "fullfsync(ON)", "checkpoint_fullfsync(ON)", "secure_delete(ON)",
-	}}); err != nil {
-		return err
-	}
-	if s.conn, err = s.writing.Conn(ctx); err != nil {
-		return dbError("connecting", err)
-	}
-	if err := ensureSchema(ctx, s.conn); err != nil {
-		return err
-	}
-	write, err := prepare(ctx, s.conn, beginImmediate, commit, selectRecord, upsertRecord, selectWrappedKey, upsertWrappedKey,
-		deleteWrappedKey, takeEpoch)
+	}})
 	if err != nil {
 		return err
 	}
-	if s.reading, err = openDB(path, url.Values{"mode": {"ro"}}); err != nil {
+	conn, err := writing.Conn(ctx)
+	if err != nil {
+		return dbError("connecting", err)
+	}
+	s.closers = append(s.closers, conn.Close)
+	if err := ensureSchema(ctx, conn); err != nil {
 		return err
 	}
-	s.reading.SetMaxOpenConns(maxReaders)
-	s.reading.SetMaxIdleConns(maxReaders)
-	if s.read, err = prepare(ctx, s.reading, selectRecord, selectPage, selectWrappedKey, selectWrappedKeys,
+	write, err := s.prepare(ctx, conn, beginImmediate, commit, selectRecord, upsertRecord, selectWrappedKey,
+		upsertWrappedKey, deleteWrappedKey, takeEpoch)
+	if err != nil {
+		return err
+	}
+	reading, err := s.connect(path, url.Values{"mode": {"ro"}})
+	if err != nil {
+		return err
+	}
+	reading.SetMaxOpenConns(maxReaders)
+	reading.SetMaxIdleConns(maxReaders)
+	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectWrappedKey, selectWrappedKeys,
 		selectEpoch); err != nil {
 		return err
 	}
-	s.writer = startWriter(s.conn, write)
+	s.writer = startWriter(conn, write)
+	s.closers = append(s.closers, func() error { s.writer.stop(); return nil })
 	return nil
 }
 
-func openDB(path string, query url.Values) (*sql.DB, error) {
+func (s *Store) connect(path string, query url.Values) (*sql.DB, error) {
 	query.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
 	u := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", u.String())
-	return db, dbError("opening", err)
+	if err != nil {
+		return nil, dbError("connecting", err)
+	}
+	s.closers = append(s.closers, db.Close)
+	return db, nil
 }
 
-func prepare(ctx context.Context, db interface {
+func (s *Store) prepare(ctx context.Context, on interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }, queries ...string) (statements, error) {
 	prepared := statements{}
 	for _, q := range queries {
-		stmt, err := db.PrepareContext(ctx, q)
+		stmt, err := on.PrepareContext(ctx, q) //nolint:sqlclosecheck // by Close
 		if err != nil {
 			return nil, dbError("preparing a statement", err)
 		}
+		s.closers = append(s.closers, stmt.Close)
 		prepared[q] = stmt
 	}
 	return prepared, nil
 }
 
-// Close lets the operations that are under way finish and closes the file. Calls that come later fail with an error that
-// matches [tokenworker.ErrUnavailable].
+// Close lets the operations that are under way finish and closes the file. Calls that come later fail with an error
+// that matches [tokenworker.ErrUnavailable].
 func (s *Store) Close() error { return s.close() }
 
+// closeAll closes in the reverse order of opening, so the writing connection goes last: the last one of all to close
+// copies the log into the file and removes it, and one that may only read cannot.
 func (s *Store) closeAll() error {
-	if s.writer != nil {
-		s.writer.stop()
-	}
 	var errs []error
-	if s.reading != nil {
-		errs = append(errs, s.reading.Close())
-	}
-	// The writing connection last: the last one to close copies the log into the file and removes it, and one that may
-	// only read cannot.
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
-	}
-	if s.writing != nil {
-		errs = append(errs, s.writing.Close())
+	for _, closer := range slices.Backward(s.closers) {
+		errs = append(errs, closer())
 	}
 	return dbError("closing the store", errors.Join(errs...))
 }

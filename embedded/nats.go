@@ -1,0 +1,131 @@
+package embedded
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+const (
+	// loopback is all that the server listens on.
+	loopback = "127.0.0.1"
+
+	// maxPayload, in bytes, leaves room for the largest event (64 KiB) and for a dead letter that holds one, sealed,
+	// four times over. A larger message is refused by the server, as an error to its publisher.
+	maxPayload = 256 << 10
+
+	// readyWithin bounds a wait that should be none: the server's Start returns with its listener open.
+	readyWithin = 10 * time.Second
+)
+
+// NATSConfig says how the NATS server runs.
+type NATSConfig struct {
+	// Dir is where its streams are kept; see [NATSPath].
+	Dir string
+
+	// Port on 127.0.0.1; 0 takes any that is free.
+	Port int
+
+	// Token is what every client must know; see [Dir.NATSToken].
+	Token tokenworker.Secret
+
+	// Logger gets what the server has to say: faults as warnings, the rest at debug level. nil: nobody.
+	Logger *slog.Logger
+}
+
+// NATS is a NATS server with JetStream in this process, listening on loopback. It syncs every message to disk before it
+// acknowledges it, so that an acknowledged message survives a crash of the machine.
+type NATS struct {
+	server *server.Server
+	token  tokenworker.Secret
+}
+
+// StartNATS returns once the server has recovered its streams and listens. When it cannot (its port is in use, its
+// directory unusable), it has ended again.
+func StartNATS(c NATSConfig) (*NATS, error) {
+	if c.Token.IsEmpty() {
+		return nil, fmt.Errorf("%w: a NATS server without a token is open to every user of this machine",
+			tokenworker.ErrMisconfigured)
+	}
+	port := c.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName:    "tokenworker",
+		Host:          loopback,
+		Port:          port,
+		Authorization: string(c.Token.Reveal()),
+		MaxPayload:    maxPayload,
+		JetStream:     true,
+		StoreDir:      c.Dir,
+		SyncAlways:    true,
+		NoSigs:        true, // signals are the program's
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuring the NATS server: %w", err)
+	}
+	log := newNATSLog(c.Logger)
+	s.SetLogger(log, log.debug(), false)
+	n := &NATS{s, c.Token}
+	s.Start() // returns when it listens or has told the log why it cannot
+	if err := log.fatal(); err != nil {
+		n.Shutdown()
+		return nil, fmt.Errorf("starting the NATS server: %w", err)
+	}
+	if !s.ReadyForConnections(readyWithin) {
+		n.Shutdown()
+		return nil, errors.New("starting the NATS server: it does not listen")
+	}
+	return n, nil
+}
+
+// URL is where the server listens, without credentials.
+func (n *NATS) URL() string { return n.server.ClientURL() }
+
+// Connect connects from within this process, without a socket.
+func (n *NATS) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	own := []nats.Option{nats.InProcessServer(n.server), nats.Token(string(n.token.Reveal()))}
+	nc, err := nats.Connect(n.URL(), append(own, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the NATS server: %w", err)
+	}
+	return nc, nil
+}
+
+// Shutdown closes the clients' connections, lets the streams finish writing, and returns when the server has ended.
+func (n *NATS) Shutdown() {
+	n.server.Shutdown()
+	n.server.WaitForShutdown()
+}
+
+// NATSToken returns the token that clients of this directory's NATS server must know. It is random, made once and kept
+// in a file of mode 0600, so that what is configured with it works again after a restart.
+func (d *Dir) NATSToken() (tokenworker.Secret, error) {
+	path := filepath.Join(d.path, natsTokenName)
+	b, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
+	switch {
+	case err == nil:
+		return tokenworker.NewSecret(b), checkPrivate(path)
+	case !errors.Is(err, os.ErrNotExist):
+		return tokenworker.Secret{}, fmt.Errorf("reading the NATS token: %w", err)
+	}
+	token := []byte(rand.Text())
+	f, err := createNew(path)
+	if err == nil {
+		err = errors.Join(nameNew(f, path, token), f.Close())
+	}
+	if err != nil {
+		return tokenworker.Secret{}, fmt.Errorf("keeping the NATS token: %w", err)
+	}
+	return tokenworker.NewSecret(token), nil
+}

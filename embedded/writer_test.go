@@ -1,0 +1,234 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"modernc.org/sqlite"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// openQuiet opens a store that nobody else uses.
+func openQuiet(t *testing.T) *Store {
+	t.Helper()
+	s, err := OpenStore(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+	})
+	return s
+}
+
+// waiting is a writer on the connection of s, whose own writer stays idle, before which the given operations wait.
+func waiting(s *Store, runs ...func(context.Context, statements) error) (*writer, []*operation) {
+	w := &writer{conn: s.writer.conn, statements: s.writer.statements, operations: make(chan *operation, len(runs))}
+	ops := make([]*operation, len(runs))
+	for i, run := range runs {
+		ops[i] = &operation{run: run, done: make(chan error, 1)}
+		w.operations <- ops[i]
+	}
+	return w, ops
+}
+
+// nextEpoch is an operation that succeeds and leaves a trace.
+func nextEpoch(ctx context.Context, st statements) error {
+	var highest uint64
+	return st[takeEpoch].QueryRowContext(ctx).Scan(&highest)
+}
+
+func failWith(err error) func(context.Context, statements) error {
+	return func(context.Context, statements) error { return err }
+}
+
+// countCommits counts the transactions that the store's connection commits from now on.
+func countCommits(t *testing.T, s *Store) *int {
+	t.Helper()
+	commits := new(int)
+	if err := s.writer.conn.Raw(func(driverConn any) error {
+		hooks, ok := driverConn.(sqlite.HookRegisterer)
+		if !ok {
+			return errors.New("the driver has no hooks")
+		}
+		hooks.RegisterCommitHook(func() int32 { *commits++; return 0 })
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return commits
+}
+
+func requireEpoch(t *testing.T, s *Store, want uint64) {
+	t.Helper()
+	if got, err := s.Epoch(t.Context()); got != want || err != nil {
+		t.Errorf("epoch %d, error %v; want %d", got, err, want)
+	}
+}
+
+func TestOperationsThatWaitShareOneCommit(t *testing.T) {
+	const n = 64
+	s := openQuiet(t)
+	commits := countCommits(t, s)
+	runs := make([]func(context.Context, statements) error, n)
+	for i := range runs {
+		runs[i] = nextEpoch
+	}
+	w, ops := waiting(s, runs...)
+	w.batch(<-w.operations)
+	for i, op := range ops {
+		if err := <-op.done; err != nil {
+			t.Errorf("operation %d: %v", i, err)
+		}
+	}
+	if *commits != 1 {
+		t.Errorf("%d commits for %d operations, want 1", *commits, n)
+	}
+	requireEpoch(t, s, n)
+}
+
+func TestABatchIsBounded(t *testing.T) {
+	s := openQuiet(t)
+	commits := countCommits(t, s)
+	runs := make([]func(context.Context, statements) error, batchLimit+1)
+	for i := range runs {
+		runs[i] = nextEpoch
+	}
+	w, _ := waiting(s, runs...)
+	w.batch(<-w.operations)
+	requireEpoch(t, s, batchLimit)
+	w.batch(<-w.operations)
+	requireEpoch(t, s, batchLimit+1)
+	if *commits != 2 {
+		t.Errorf("%d commits, want 2", *commits)
+	}
+}
+
+func TestALostFenceIsNobodyElsesError(t *testing.T) {
+	s := openQuiet(t)
+	w, ops := waiting(s, nextEpoch, failWith(tokenworker.ErrFenced), nextEpoch)
+	w.batch(<-w.operations)
+	for i, want := range []error{nil, tokenworker.ErrFenced, nil} {
+		if err := <-ops[i].done; !errors.Is(err, want) {
+			t.Errorf("operation %d: error %v, want %v", i, err, want)
+		}
+	}
+	requireEpoch(t, s, 2)
+}
+
+func TestAFailingDiskTakesTheWholeBatchBack(t *testing.T) {
+	s := openQuiet(t)
+	w, ops := waiting(s, nextEpoch, failWith(fmt.Errorf("writing: %w", tokenworker.ErrUnavailable)), nextEpoch)
+	w.batch(<-w.operations)
+	for i := range 2 {
+		if err := <-ops[i].done; !errors.Is(err, tokenworker.ErrUnavailable) {
+			t.Errorf("operation %d: error %v, want ErrUnavailable", i, err)
+		}
+	}
+	requireEpoch(t, s, 0)
+	w.batch(<-w.operations) // the third one, which had not been begun
+	if err := <-ops[2].done; err != nil {
+		t.Errorf("the next batch: %v", err)
+	}
+	requireEpoch(t, s, 1)
+}
+
+func TestAContextEndsTheWaitButNotTheWork(t *testing.T) {
+	s := openQuiet(t)
+	began, release := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	outcome := make(chan error, 1)
+	go func() {
+		outcome <- s.writer.write(ctx, func(ctx context.Context, st statements) error {
+			close(began)
+			<-release
+			return nextEpoch(ctx, st)
+		})
+	}()
+	<-began
+	waits, giveUp := context.WithCancel(t.Context())
+	second := make(chan error, 1)
+	go func() { second <- s.writer.write(waits, nextEpoch) }()
+	cancel()
+	giveUp()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("an operation that waits: error %v, want Canceled", err)
+	}
+	select {
+	case err := <-outcome:
+		t.Errorf("an operation under way returned before it ended: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-outcome; err != nil {
+		t.Errorf("an operation under way: %v, want its own outcome", err)
+	}
+	requireEpoch(t, s, 1)
+}
+
+func TestCloseFinishesWhatIsUnderWayAndRefusesTheRest(t *testing.T) {
+	s := openQuiet(t)
+	began, release := make(chan struct{}), make(chan struct{})
+	outcome, closed, late := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() {
+		outcome <- s.writer.write(t.Context(), func(ctx context.Context, st statements) error {
+			close(began)
+			<-release
+			return nextEpoch(ctx, st)
+		})
+	}()
+	<-began
+	go func() { closed <- s.Close() }()
+	<-s.writer.closing
+	go func() { late <- s.writer.write(t.Context(), nextEpoch) }()
+	if err := <-late; !errors.Is(err, tokenworker.ErrUnavailable) {
+		t.Errorf("a write after Close began: error %v, want ErrUnavailable", err)
+	}
+	close(release)
+	if err := errors.Join(<-outcome, <-closed); err != nil {
+		t.Errorf("the write under way, and Close: %v", err)
+	}
+	if _, err := s.Epoch(t.Context()); !errors.Is(err, tokenworker.ErrUnavailable) {
+		t.Errorf("a read after Close: error %v, want ErrUnavailable", err)
+	}
+}
+
+func TestTheWritingConnectionIsDurableAndLeavesNothing(t *testing.T) {
+	s := openQuiet(t)
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "fullfsync": "1", "checkpoint_fullfsync": "1",
+	} {
+		var got string
+		if err := s.writer.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, error %v; want %q", pragma, got, err, want)
+		}
+	}
+}
+
+func TestAFullDiskIsWaitedOut(t *testing.T) {
+	s := openQuiet(t)
+	setPages := func(n int) {
+		if _, err := s.writer.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(name string) error {
+		k := tokenworker.WrappedKey{Name: name, Wrapped: make([]byte, 64<<10)}
+		_, err := s.PutWrappedKey(t.Context(), k, nil)
+		return err
+	}
+	setPages(1) // SQLite takes what the file has for it
+	if err := put("pool/1"); !errors.Is(err, tokenworker.ErrUnavailable) {
+		t.Errorf("on a full disk: error %v, want ErrUnavailable", err)
+	}
+	setPages(1 << 20)
+	if err := put("pool/1"); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
