@@ -101,14 +101,15 @@ func NewKeyring(store KeyStore, service tokenworker.KeyService, cfg KeyringConfi
 	return r, nil
 }
 
-// Make makes the first key. If there is one already it changes nothing and returns the current one.
+// Make makes the first key. If there is one already it changes nothing and returns the current one. Two that run at
+// once may leave two live keys.
 func (r *Keyring) Make(ctx context.Context) (PublicKey, error) {
 	keys, err := r.list(ctx)
 	if err != nil {
 		return PublicKey{}, err
 	}
 	if len(keys) == 0 {
-		if err := r.create(ctx, time.Time{}, 1); err != nil && !errors.Is(err, ErrTwoKeys) {
+		if err := r.create(ctx, time.Time{}); err != nil && !errors.Is(err, ErrTwoKeys) {
 			return PublicKey{}, err
 		}
 	}
@@ -127,7 +128,7 @@ func (r *Keyring) Rotate(ctx context.Context) (PublicKey, error) {
 	case len(keys) > 1:
 		return PublicKey{}, ErrTwoKeys
 	}
-	if err := r.create(ctx, keys[0].CreatedAt, 2); err != nil {
+	if err := r.create(ctx, keys[0].CreatedAt); err != nil {
 		return PublicKey{}, err
 	}
 	return r.currentPublic(ctx)
@@ -184,9 +185,9 @@ func indexOfKey(keys []tokenworker.WrappedKey, kid string) int {
 }
 
 // create stores a new key, dated after the one it follows: stores keep whole seconds, and the newest key is the current
-// one. If others made keys meanwhile, so that there are now more than limit, and this one is not among the oldest, it is
-// taken back and the error is [ErrTwoKeys].
-func (r *Keyring) create(ctx context.Context, after time.Time, limit int) error {
+// one. If others made keys meanwhile, so that there are more than two, it takes its own back and the error is
+// [ErrTwoKeys]. Whoever stores last sees the keys of all others, so no race leaves more than two.
+func (r *Keyring) create(ctx context.Context, after time.Time) error {
 	kid := strings.ToLower(rand.Text())
 	data, err := r.service.GenerateDataKey(ctx, keyContext(kid))
 	if err != nil {
@@ -212,7 +213,7 @@ func (r *Keyring) create(ctx context.Context, after time.Time, limit int) error 
 	if err != nil {
 		return err
 	}
-	if i := indexOfKey(keys, kid); i >= len(keys)-limit {
+	if len(keys) <= 2 {
 		return nil
 	}
 	if err := r.store.DeleteWrappedKey(ctx, k.Name); err != nil {
