@@ -3,7 +3,8 @@
 #
 #   start         starts it unless it runs, waits until it is healthy and prints its endpoint
 #   stop          stops it
-#   with CMD...   runs CMD with LOCALSTACK_ENDPOINT set, and stops LocalStack afterwards if it did not run before
+#   with CMD...   runs CMD with LOCALSTACK_ENDPOINT set, and stops LocalStack afterwards if it did not run before; for
+#                 several at once, start it first
 #
 # In Docker where an engine runs, else from its Python package in the user's cache folder (install.sh).
 # LOCALSTACK_ENDPOINT names one that runs already: it is only checked. LOCALSTACK_PORT asks for a port; the default is
@@ -120,6 +121,7 @@ start_native() {
   say "starting on port $port"
   mapfile -t settings < <(grep --invert-match --extended-regexp '^(#|$)' "$here/settings.env")
   # OVERRIDE_IN_DOCKER: inside any container it would take itself for its own image and write to system folders.
+  # It listens on every interface all the same, whatever host GATEWAY_LISTEN names: nothing here is worth protecting.
   env "${settings[@]}" OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$run/root" GATEWAY_LISTEN="127.0.0.1:$port" \
     setsid "$home/venv/bin/python" -m localstack.runtime.main >"$run/log" 2>&1 </dev/null 9>&- &
   await "http://127.0.0.1:$port" kill -0 $! || {
@@ -151,12 +153,13 @@ with() {
   set -m
   "$@" </dev/null &
   set +m
-  local command=$! status=0
+  local command=$! status
   trap 'kill -s INT -- "-$command"' INT
   trap 'kill -s TERM -- "-$command"' TERM HUP
-  while kill -0 "$command" 2>/dev/null; do
+  while :; do # a trapped signal ends wait before the command has ended
     status=0
     wait "$command" || status=$?
+    kill -0 "$command" 2>/dev/null || break
   done
   exit "$status"
 }
