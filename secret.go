@@ -12,22 +12,22 @@ import (
 const Redacted = "[redacted]"
 
 // Secret holds a token or a key in memory and shows [Redacted] wherever it is printed: by fmt under every verb, by
-// log/slog, as text or JSON, and inside an error. The value sits behind a pointer, so that fmt, which calls no methods
-// on unexported fields, prints an address there and not the value.
+// log/slog, as text or JSON, and inside an error. The value sits inside a closure, where no reflection can look: fmt calls
+// no methods on unexported fields, and for a verb it finds wrong there, such as %s, even follows a pointer.
 //
 // The zero Secret is empty. Copies share the value: [Secret.Wipe] on one empties all.
 type Secret struct {
 	p *secretValue
 }
 
-type secretValue struct{ b []byte }
+type secretValue struct{ bytes func() *[]byte }
 
 // NewSecret takes ownership of b. An empty b gives the zero Secret.
 func NewSecret(b []byte) Secret {
 	if len(b) == 0 {
 		return Secret{}
 	}
-	return Secret{&secretValue{b}}
+	return Secret{&secretValue{func() *[]byte { return &b }}}
 }
 
 // SecretString copies s.
@@ -39,7 +39,7 @@ func (s Secret) Reveal() []byte {
 	if s.p == nil {
 		return nil
 	}
-	return s.p.b
+	return *s.p.bytes()
 }
 
 // IsEmpty reports whether there is no value.
@@ -54,8 +54,9 @@ func (s Secret) Wipe() {
 	if s.p == nil {
 		return
 	}
-	clear(s.p.b)
-	s.p.b = nil
+	b := s.p.bytes()
+	clear(*b)
+	*b = nil
 }
 
 // Format implements [fmt.Formatter] for every verb.
