@@ -1,0 +1,83 @@
+package rotator
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"math/bits"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+const (
+	// AssumedLifetime is the lifetime of an access token that can be refreshed and whose provider does not say when it
+	// expires. RFC 6749 section 5.1 leaves that to the provider's documents; an hour is the value of its examples and the
+	// usual one. Too short costs refreshes, too long serves dead tokens.
+	AssumedLifetime = time.Hour
+
+	// jitterShare is the part of the lead over which due times are spread: one in so many.
+	jitterShare = 4
+)
+
+// Schedule says how early sets are refreshed. The zero value means the defaults.
+type Schedule struct {
+	Lead    float64       // share of its lifetime before its end at which a set is due, between 0 and 1; default 1/3
+	MaxLead time.Duration // never earlier than this before the end; default 24 h
+}
+
+// WithDefaults fills in what is zero.
+func (s Schedule) WithDefaults() Schedule {
+	if s.Lead == 0 {
+		s.Lead = 1.0 / 3
+	}
+	if s.MaxLead == 0 {
+		s.MaxLead = 24 * time.Hour
+	}
+	return s
+}
+
+// Validate reports what cannot work.
+func (s Schedule) Validate() error {
+	s = s.WithDefaults()
+	switch {
+	case !(s.Lead > 0 && s.Lead < 1): // so that NaN is refused
+		return errors.New("rotator: the lead is not a share between 0 and 1")
+	case s.MaxLead < 0:
+		return errors.New("rotator: the greatest lead is negative")
+	}
+	return nil
+}
+
+// Due returns when the rotator should look at a set that the connection was given at acquired: before the earlier of the
+// expiries of access token and grant if the set can be refreshed, at it if not. It is never before acquired and never
+// after the expiry, unless that was over by then. The zero time means never: the set can neither be refreshed nor expire.
+func (s Schedule) Due(k tokenworker.Key, acquired time.Time, set tokenworker.TokenSet) time.Time {
+	s = s.WithDefaults()
+	refreshable := !set.RefreshToken.IsEmpty()
+	expiry := set.ExpiresAt
+	if expiry.IsZero() && refreshable {
+		expiry = acquired.Add(AssumedLifetime)
+	}
+	if grant := set.GrantExpiresAt; !grant.IsZero() && (expiry.IsZero() || grant.Before(expiry)) {
+		expiry = grant
+	}
+	switch lifetime := expiry.Sub(acquired); {
+	case expiry.IsZero():
+		return time.Time{}
+	case lifetime <= 0:
+		return acquired
+	case !refreshable:
+		return expiry
+	default:
+		lead := min(time.Duration(float64(lifetime)*s.Lead), s.MaxLead)
+		return expiry.Add(jitter(k, lead/jitterShare) - lead)
+	}
+}
+
+// jitter is the connection's own place in a span of time: at or after 0, before span.
+func jitter(k tokenworker.Key, span time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte("tokenworker/jitter/v1\n" + k.String()))
+	place, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:8]), uint64(span)) //nolint:gosec // G115: span is never negative
+	return time.Duration(place)                                            //nolint:gosec // G115: less than span
+}
