@@ -99,7 +99,7 @@ func (i *inspection) checkKey(table *types.TableDescription) (ok bool) {
 
 func (i *inspection) checkTable(table *types.TableDescription) {
 	if table.TableStatus != types.TableStatusActive {
-		i.add("status", string(table.TableStatus), string(types.TableStatusActive), "it takes no reads or writes yet", nil)
+		i.add("status", string(table.TableStatus), string(types.TableStatusActive), "a change is under way; Setup waits for its end", i.settle)
 	}
 	if table.BillingModeSummary == nil || table.BillingModeSummary.BillingMode != types.BillingModePayPerRequest {
 		i.add("billing mode", string(types.BillingModeProvisioned), string(types.BillingModePayPerRequest),
@@ -125,20 +125,24 @@ func (i *inspection) checkIndexes(table *types.TableDescription) {
 		})
 		what := "index " + want.name
 		if n < 0 {
-			i.add(what, "missing", "present", want.why, i.createIndex(want))
+			i.add(what, "missing", "present", want.why, i.update(createIndex(want)))
 			continue
 		}
 		have := table.GlobalSecondaryIndexes[n]
-		if have, want, why := describeKey(have.KeySchema, table.AttributeDefinitions), describeParts(want.partition, want.sort),
-			want.why; have != want {
-			i.add(what+": key", have, want, why+"; delete the index and run setup again", nil)
+		if have.IndexStatus == types.IndexStatusDeleting {
+			i.add(what, "being deleted", "present", want.why, i.settle)
+			continue
+		}
+		key, wantKey := describeKey(have.KeySchema, table.AttributeDefinitions), describeParts(want.partition, want.sort)
+		if key != wantKey {
+			i.add(what+": key", key, wantKey, want.why+"; delete the index and run setup again", nil)
 		}
 		if have.Projection != nil && have.Projection.ProjectionType != types.ProjectionTypeKeysOnly {
 			i.add(what+": projection", string(have.Projection.ProjectionType), string(types.ProjectionTypeKeysOnly),
 				"every write is paid for twice; delete the index and run setup again", nil)
 		}
 		if have.IndexStatus != types.IndexStatusActive {
-			i.add(what+": status", string(have.IndexStatus), string(types.IndexStatusActive), want.why, i.waitForIndex(want.name))
+			i.add(what+": status", string(have.IndexStatus), string(types.IndexStatusActive), want.why, i.settle)
 		}
 	}
 }

@@ -90,10 +90,9 @@ func createTable(name string) *dynamodb.CreateTableInput {
 	return request
 }
 
-// createIndex is the request that adds an index.
-func createIndex(table string, ix index) *dynamodb.UpdateTableInput {
+// createIndex is the request that adds an index to a table.
+func createIndex(ix index) *dynamodb.UpdateTableInput {
 	return &dynamodb.UpdateTableInput{
-		TableName:            aws.String(table),
 		AttributeDefinitions: definitions(ix.partition, ix.sort),
 		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: &types.CreateGlobalSecondaryIndexAction{
 			IndexName:  aws.String(ix.name),

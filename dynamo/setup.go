@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,16 +27,16 @@ func Setup(ctx context.Context, client *dynamodb.Client, config Config) error {
 	if err := config.Validate(); err != nil {
 		return err
 	}
-	// Two passes: what only an existing table can be told shows in the second one.
-	for range 2 {
+	for range maxPasses {
 		findings, err := inspect(ctx, client, config)
 		if err != nil {
 			return fmt.Errorf("setting up table %s: %w", config.TableName, err)
 		}
+		findings = slices.DeleteFunc(findings, func(f finding) bool { return f.mend == nil })
+		if len(findings) == 0 {
+			break
+		}
 		for _, f := range findings {
-			if f.mend == nil {
-				continue
-			}
 			if err := f.mend(ctx); err != nil {
 				return fmt.Errorf("setting up %s: %w", f.What, err)
 			}
@@ -53,6 +54,10 @@ func Setup(ctx context.Context, client *dynamodb.Client, config Config) error {
 }
 
 const (
+	// maxPasses: what only an existing table can be told shows in the second pass, and so does an index that was being
+	// deleted in the first. LocalStack 4.9 forgets deletion protection over an index, which takes a third.
+	maxPasses = 3
+
 	changeTimeout = 10 * time.Minute // for one change to the table to become active
 	pollInterval  = time.Second      // DescribeTable is free, but limited
 )
@@ -64,41 +69,20 @@ func (i *inspection) create(ctx context.Context) error {
 	if err != nil && !errors.As(err, &exists) {
 		return classify(ctx, "creating the table", err)
 	}
-	return i.wait(ctx, func(*types.TableDescription) bool { return true })
+	return i.settle(ctx)
 }
 
-// update returns what makes a change to the table.
+// update returns what makes a change to the table and waits until it has taken effect. A table takes one at a time.
 func (i *inspection) update(request *dynamodb.UpdateTableInput) func(context.Context) error {
 	request.TableName = aws.String(i.config.TableName)
 	return func(ctx context.Context) error {
+		if err := i.settle(ctx); err != nil {
+			return err
+		}
 		if _, err := i.client.UpdateTable(ctx, request); err != nil {
 			return classify(ctx, "changing the table", err)
 		}
-		return i.wait(ctx, func(*types.TableDescription) bool { return true })
-	}
-}
-
-// createIndex returns what adds an index and waits until it is filled. A table takes one at a time.
-func (i *inspection) createIndex(ix index) func(context.Context) error {
-	create, wait := i.update(createIndex(i.config.TableName, ix)), i.waitForIndex(ix.name)
-	return func(ctx context.Context) error {
-		if err := create(ctx); err != nil {
-			return err
-		}
-		return wait(ctx)
-	}
-}
-
-func (i *inspection) waitForIndex(name string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		return i.wait(ctx, func(table *types.TableDescription) bool {
-			for _, ix := range table.GlobalSecondaryIndexes {
-				if aws.ToString(ix.IndexName) == name {
-					return ix.IndexStatus == types.IndexStatusActive
-				}
-			}
-			return false
-		})
+		return i.settle(ctx)
 	}
 }
 
@@ -132,8 +116,8 @@ func (i *inspection) putSettings(ctx context.Context) error {
 	return putSettings(ctx, i.client, i.config)
 }
 
-// wait returns when the table is active and done says yes. It asks once a second.
-func (i *inspection) wait(ctx context.Context, done func(*types.TableDescription) bool) error {
+// settle returns when no change to the table is under way any more. It asks once a second.
+func (i *inspection) settle(ctx context.Context) error {
 	deadline := time.NewTimer(changeTimeout)
 	defer deadline.Stop()
 	poll := time.NewTicker(pollInterval)
@@ -143,16 +127,23 @@ func (i *inspection) wait(ctx context.Context, done func(*types.TableDescription
 		if err != nil {
 			return err
 		}
-		if table != nil && table.TableStatus == types.TableStatusActive && done(table) {
+		if table != nil && isSettled(table) {
 			return nil
 		}
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			return fmt.Errorf("%w: the change is not active after %s; run setup again to wait on", tokenworker.ErrUnavailable,
-				changeTimeout)
+			return fmt.Errorf("%w: a change is still under way after %s; run setup again to wait on",
+				tokenworker.ErrUnavailable, changeTimeout)
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the table: %w", ctx.Err())
 		}
 	}
+}
+
+func isSettled(table *types.TableDescription) bool {
+	return table.TableStatus == types.TableStatusActive &&
+		!slices.ContainsFunc(table.GlobalSecondaryIndexes, func(ix types.GlobalSecondaryIndexDescription) bool {
+			return ix.IndexStatus != types.IndexStatusActive
+		})
 }
