@@ -127,9 +127,6 @@ func waiting(n uint64) func(*tokenworker.Record) {
 	}
 }
 
-// unchanged is the record that a decision must leave as it was.
-func unchanged(*tokenworker.Record) {}
-
 // verdictCase is one decision. want edits a copy of before into what must come out; a nil before is no record.
 type verdictCase struct {
 	name    string

@@ -171,7 +171,7 @@ func TestEveryKeyReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := drawKey(t, "a")
 		mustRoundTrip(t, k)
-		for _, part := range strings.Split(k.String(), ":") {
+		for part := range strings.SplitSeq(k.String(), ":") {
 			if !subjectToken.MatchString(part) {
 				t.Fatalf("%q is no subject token", part)
 			}
