@@ -58,8 +58,8 @@ const (
 	// deleted in the first. LocalStack 4.9 forgets deletion protection over an index, which takes a third.
 	maxPasses = 3
 
-	changeTimeout = 10 * time.Minute // for one change to the table to become active
-	pollInterval  = time.Second      // DescribeTable is free, but limited
+	changeTimeout = 10 * time.Minute       // for one change to the table to become active
+	pollInterval  = 250 * time.Millisecond // DescribeTable is free
 )
 
 // create makes the table and waits until it can be used.
@@ -116,7 +116,7 @@ func (i *inspection) putSettings(ctx context.Context) error {
 	return putSettings(ctx, i.client, i.config)
 }
 
-// settle returns when no change to the table is under way any more. It asks once a second.
+// settle returns when no change to the table is under way any more. It asks again and again.
 func (i *inspection) settle(ctx context.Context) error {
 	deadline := time.NewTimer(changeTimeout)
 	defer deadline.Stop()

@@ -17,6 +17,9 @@ import (
 
 var _ storetest.Store = (*dynamo.Table)(nil)
 
+// update rewrites golden files.
+var _ = flag.Bool("update", false, "rewrite golden files")
+
 func TestMain(m *testing.M) {
 	// LocalStack takes about 200 writes/s; `go test ./dynamo -rapid.checks=1000` takes its time.
 	if err := flag.Set("rapid.checks", "20"); err != nil {
