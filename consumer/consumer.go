@@ -42,11 +42,11 @@ type Policy struct {
 
 // Config is how a [Worker] is set up. Zero values mean the defaults.
 type Config struct {
-	Epoch      uint64                                                          // of the stream of events; required
-	Source     string                                                          // CloudEvents source of the worker's own events; default "tokenworker"
-	AllowPlain bool                                                            // accept events whose data is not sealed; development only
-	Policy     func(providerID string) Policy                                  // default: the zero Policy for all
-	Due        func(tokenworker.Key, time.Time, tokenworker.Details) time.Time // when a set acquired then is due; default: never
+	Epoch      uint64                                                           // of the stream of events; required
+	Source     string                                                           // CloudEvents source of the worker's own events; default "tokenworker"
+	AllowPlain bool                                                             // accept events whose data is not sealed; development only
+	Policy     func(providerID string) Policy                                   // default: the zero Policy for all
+	Due        func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time // when a set acquired then is due; default: never
 
 	Acquired, Disconnects, Replays, Parked int // deliveries handled at once, each; default 64, 16, 4, 4
 
@@ -72,7 +72,7 @@ func (c Config) WithDefaults() Config {
 		c.Policy = func(string) Policy { return Policy{} }
 	}
 	if c.Due == nil {
-		c.Due = func(tokenworker.Key, time.Time, tokenworker.Details) time.Time { return time.Time{} }
+		c.Due = func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time { return time.Time{} }
 	}
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()

@@ -144,7 +144,7 @@ func (w *Worker) acquire(
 	}
 	policy := w.cfg.Policy(e.Key.ProviderID)
 	a := &tokenworker.Acquisition{
-		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, details),
+		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
 		KeepRevocations: policy.NarrowRevocation,
 	}
 	if !policy.Static {

@@ -32,7 +32,13 @@ func Start(tb testing.TB) *server.Server {
 // Connect starts a server and connects to it.
 func Connect(tb testing.TB) jetstream.JetStream {
 	tb.Helper()
-	nc, err := nats.Connect(Start(tb).ClientURL())
+	return ConnectTo(tb, Start(tb))
+}
+
+// ConnectTo connects to a server until the test ends.
+func ConnectTo(tb testing.TB, s *server.Server) jetstream.JetStream {
+	tb.Helper()
+	nc, err := nats.Connect(s.ClientURL())
 	if err != nil {
 		tb.Fatalf("connecting: %v", err)
 	}
