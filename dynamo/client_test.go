@@ -39,7 +39,7 @@ func TestTheClientTriesThreeTimesAndThenGivesUp(t *testing.T) {
 	config := standIn(t, func(w http.ResponseWriter, _ *http.Request) {
 		tries.Add(1)
 		w.WriteHeader(http.StatusInternalServerError)
-		fmt.Fprint(w, `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"no luck"}`)
+		_, _ = fmt.Fprint(w, `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"no luck"}`)
 	})
 	_, err := dynamo.Open(t.Context(), dynamo.NewClient(config), dynamo.Config{})
 	if !errors.Is(err, tokenworker.ErrUnavailable) || tries.Load() != 3 {
@@ -68,7 +68,7 @@ func TestTheClientHasTimeLimitsAndRoomForABurst(t *testing.T) {
 }
 
 func TestTheClientNeverLogsABody(t *testing.T) {
-	config := standIn(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) })
+	config := standIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{}`) })
 	var log bytes.Buffer
 	config.ClientLogMode = aws.LogRequestWithBody | aws.LogResponseWithBody | aws.LogRequest
 	config.Logger = logging.NewStandardLogger(&log)

@@ -1,0 +1,114 @@
+// Package dynamo is the store of a fleet of workers: one DynamoDB table. It takes sealed records only, so no plaintext
+// token has a way in, and it keeps the contract of internal/storetest, as the embedded store does.
+//
+// # Items
+//
+// The primary key is org (partition) and conn (sort), both strings. Parts of connection keys are escaped
+// ([tokenworker.EscapePart]), so '#' never occurs in them and marks whatever is no connection:
+//
+//	org                    conn                       item
+//	<organization>         <provider>:<company>       a record
+//	<organization>         #key                       the wrapped key "org/<organization>"
+//	#<kind>                <rest>                     the wrapped key "<kind>/<rest>", of any other kind
+//	#                      #settings                  the table's settings
+//
+// A tenant's records are one query, and IAM's dynamodb:LeadingKeys can fence a tenant with its data key. There is no local
+// index, so DynamoDB may split a large tenant. Listing an organization begins at conn > "$", the byte after '#'.
+//
+// A record. Attributes that have nothing to say are absent, which is what keeps the indexes sparse:
+//
+//	conn_status       S    active, reauth_required, disconnecting, disconnected
+//	stamp_epoch       N    the stamp of the event that the record reflects: the epoch of its stream
+//	stamp_seq         N    and the sequence there. 64 bits each; DynamoDB's numbers have 38 digits
+//	generation        N    refreshes since; stamp and generation together are the fence
+//	entered_at        N    when that event entered the stream
+//	disc_epoch        N    the stamp of the last disconnect, applied or stale
+//	disc_seq          N
+//	sealed            L    of one B: the current token set, sealed (package kmsenc). A list, so that list_append can move it
+//	revoke_list       L    of B: sealed sets to revoke, oldest first
+//	revoke_at         N    since when something has waited for revocation
+//	due_at            N    when the rotator should look at the record; revoke_at where there is one
+//	due_shard         S    there exactly when due_at is: <provider>#<FNV-1a 64 of org:provider:company, modulo due_shards>
+//	claim             M    owner S, attempt B (16 bytes), until N: an attempt to refresh that is unresolved
+//	seen_ids          BS   of 24 bytes: an event id's hash (16), its time in Unix seconds (8, big-endian). At most 64
+//	spent_prints      L    of B (32 bytes): fingerprints of refresh tokens that may be spent, oldest first. At most 16
+//	written_by        B    16 random bytes: the attempt that wrote the item last
+//	expires_at        N    of the access token
+//	grant_expires_at  N    of the grant
+//	granted_scope     S
+//	subject           S
+//	issuer            S
+//	subject_hash      B    there exactly when subject is: 16 bytes of a hash of issuer and subject
+//	provider_conn_id  S
+//	consent_ref       S
+//	acquired_at       N    the time of the acquisition event
+//	refreshed_at      N    of the last refresh
+//	remove_at         N    tombstones only: time to live
+//
+// A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
+// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given).
+//
+// Times are Unix seconds. No name that stands in an expression is one of DynamoDB's reserved words (status, ttl, revoke,
+// scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.
+//
+// A record is at most about 340 KB of DynamoDB's 400: five sealed sets of 64 KiB (four to revoke beside the current one,
+// or five), 1.5 KB of ids, 0.5 KB of fingerprints, and what an event of 64 KiB can say in clear.
+//
+// # Indexes
+//
+// All KEYS_ONLY. The base item is always read again, consistently, before anything is done.
+//
+//	due          due_shard, due_at     rows that are due; N shards a provider, so that no partition takes all writes
+//	connection   conn, org             the organizations that hold a connection to one company at one provider
+//	subject      subject_hash, org     the connections of a person, for export and erasure; the hash bounds the key's length
+//
+// Claims, notes of stale events and repeats touch no attribute of an index.
+//
+// # Writes
+//
+// What an event does is decided by the rules of package tokenworker alone ([tokenworker.Record.Acquire] and its siblings);
+// this package makes the decision atomic. Every write names only the attributes that it changes, and carries a fresh
+// attempt id in written_by.
+//
+// The usual acquisition, disconnect and commit are one conditional UpdateItem with no read before it. Their values are
+// those that the rule gives for the simplest record it applies to, and their conditions admit exactly the records on
+// which the rule does the same. For an acquisition:
+//
+//	SET conn_status = :conn_status, stamp_epoch = :stamp_epoch, ..., sealed = :sealed, due_at = ...
+//	REMOVE claim, refreshed_at, remove_at, and every detail that the new set does not have
+//	ADD seen_ids :seen_ids
+//	if attribute_not_exists(org) OR (
+//	   (stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))   newer
+//	   AND NOT contains(seen_ids, :id)                                                            no repeat
+//	   AND size(seen_ids) < :max_seen                                                             room for its id
+//	   AND NOT contains(spent_prints, :spendable))                                                no resync of a spent token
+//
+// Where pending revocations stay (KeepRevocations), due_at = if_not_exists(revoke_at, :due_at), and the revoke list must
+// have room beside the new set; otherwise revoke_list and revoke_at are removed. For a disconnect of a record with a set:
+//
+//	SET revoke_list = list_append(if_not_exists(revoke_list, :empty), sealed),
+//	    revoke_at = if_not_exists(revoke_at, :entered), ...
+//	REMOVE sealed, claim, expires_at, grant_expires_at, remove_at
+//	ADD seen_ids :seen_ids
+//	if attribute_exists(sealed) AND newer AND no repeat AND room
+//
+// For a commit the condition is the fence and a status of a live grant. Nothing that an event notes meanwhile (ids, the
+// stamp of the last disconnect, a set to revoke) is in its condition or among what it names, so a refresh is neither fenced
+// off by a note nor wipes one out.
+//
+// A failed condition returns the item as it is (ReturnValuesOnConditionCheckFailure). If written_by is our own attempt
+// id, an earlier try of the SDK did take place and only its reply was lost: success. Otherwise the rule is asked about
+// that item. Mostly it says that there is nothing to write (a repeat). What is left (a stale event to note, a late
+// acquisition to revoke, ids to forget, a first disconnect, any claim) is written as the difference between the record
+// and what the rule makes of it, on the condition that written_by is still what it was: nobody has written since, so the
+// decision still holds. If somebody has, the rule is asked again; each such round means that another write succeeded,
+// and 32 of them end in ErrUnavailable.
+//
+// Ids are forgotten in the same write that applies the event which allows it. A separate write before it would, in a
+// crash between the two, forget an id whose repeat can still come.
+//
+// # Setup
+//
+// [Setup] makes the table or mends it, [Check] says what differs and why it matters. Point-in-time recovery and deletion
+// protection are part of what is right. Global tables are not: writes in two regions break order and compare-and-swap.
+package dynamo
