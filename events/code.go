@@ -9,10 +9,12 @@ import "slices"
 // never a Code.
 type Code string
 
-// Why a message is refused. docs/events/codes.md explains each to publishers; a test keeps the two lists equal.
+// Why a message is refused, roughly in the order of the checks. docs/events/codes.md explains each to publishers; a test
+// keeps the two lists equal.
 const (
 	CodeBadSubject       Code = "bad_subject"        // not a subject of the contract
 	CodeTooLarge         Code = "too_large"          // body over MaxBodyBytes, or token set over what the store takes
+	CodeMissingMessageID Code = "missing_message_id" // no Nats-Msg-Id header
 	CodeNotJSON          Code = "not_json"           // not one JSON text in UTF-8
 	CodeTooDeep          Code = "too_deep"           // nested deeper than maxDepth
 	CodeDuplicateField   Code = "duplicate_field"    // an object names a field twice
@@ -22,25 +24,24 @@ const (
 	CodeInvalidSource    Code = "invalid_source"     // missing, too long, or with control characters
 	CodeInvalidID        Code = "invalid_id"         // missing, too short, too long, or with control characters
 	CodeInvalidTime      Code = "invalid_time"       // missing or not RFC 3339
-	CodeMissingMessageID Code = "missing_message_id" // no Nats-Msg-Id header
 	CodeWrongMessageID   Code = "wrong_message_id"   // not the hash of subject, source and id
 	CodeUnknownField     Code = "unknown_field"      // data, or the token set, has a field that v1 does not
 	CodeInvalidData      Code = "invalid_data"       // data is missing or a field of it is not what v1 says
 	CodePlainRefused     Code = "plain_refused"      // tokens in clear where only sealed ones are accepted
+	CodeTooOld           Code = "too_old"            // entered the stream more than the window after its time
+	CodeFromFuture       Code = "from_future"        // entered the stream more than the clock skew before its time
+	CodeUnsupported      Code = "unsupported"        // valid, but this worker cannot do what it asks
+	CodeUnknownProvider  Code = "unknown_provider"   // the provider is not in the worker's catalogue
 	CodeUnknownKey       Code = "unknown_key"        // sealed to a key that is not live
 	CodeSealBroken       Code = "seal_broken"        // does not open: altered, moved, or sealed to something else
 	CodeInvalidTokenSet  Code = "invalid_token_set"  // no access token, or a field of the set is not what v1 says
-	CodeTooOld           Code = "too_old"            // entered the stream more than the window after its time
-	CodeFromFuture       Code = "from_future"        // entered the stream more than the clock skew before its time
-	CodeUnknownProvider  Code = "unknown_provider"   // the provider is not in the worker's catalogue
-	CodeUnsupported      Code = "unsupported"        // valid, but this worker cannot do what it asks
 )
 
 var codes = []Code{
-	CodeBadSubject, CodeTooLarge, CodeNotJSON, CodeTooDeep, CodeDuplicateField, CodeInvalidEnvelope, CodeTypeMismatch,
-	CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime, CodeMissingMessageID, CodeWrongMessageID,
-	CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet,
-	CodeTooOld, CodeFromFuture, CodeUnknownProvider, CodeUnsupported,
+	CodeBadSubject, CodeTooLarge, CodeMissingMessageID, CodeNotJSON, CodeTooDeep, CodeDuplicateField,
+	CodeInvalidEnvelope, CodeTypeMismatch, CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime,
+	CodeWrongMessageID, CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeTooOld, CodeFromFuture,
+	CodeUnsupported, CodeUnknownProvider, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet,
 }
 
 // Codes lists every code of this version.

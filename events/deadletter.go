@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,10 @@ type DeadLetter struct {
 	Original Message
 	Stamp    tokenworker.Stamp
 	Entered  time.Time // when it entered its stream
+
+	// Carrier names the message that is refused now, by its stream and sequence; empty: the stamp's. It differs from the
+	// original when a replay is refused. It is not kept: see [Keyring.SealDeadLetter].
+	Carrier string
 }
 
 // DeadLetterInfo is what a dead letter says of itself in clear, for listings. What counts is sealed.
@@ -51,7 +56,8 @@ type sealedDeadLetterJSON struct {
 }
 
 // SealDeadLetter seals a refused message to the current key, for the stream of dead letters. The message id follows
-// from the stamp, so that a crash before the original is settled does not leave two.
+// from the carrier: a crash before the carrier is settled does not leave two dead letters, and a replay that is refused
+// again, soon after its dead letter was removed, is no duplicate of it.
 //
 // HPKE's base mode does not prove who sealed: whoever knows the public key could. That a dead letter, or a replay, comes
 // from the worker is for NATS permissions to ensure.
@@ -76,7 +82,8 @@ func (r *Keyring) SealDeadLetter(ctx context.Context, d DeadLetter) (Message, er
 	if err != nil {
 		return Message{}, fmt.Errorf("encoding dead letter: %w", err)
 	}
-	return Message{Subject: subject, ID: MessageID(subject, deadLetterToken, d.Stamp.String()), Body: body}, nil
+	carrier := cmp.Or(d.Carrier, d.Stamp.String())
+	return Message{Subject: subject, ID: MessageID(subject, deadLetterToken, carrier), Body: body}, nil
 }
 
 // OpenDeadLetter opens a dead letter, received on its own subject or on that of its replay. Errors are those of

@@ -93,6 +93,11 @@ func TestADeadLetterIsPublishedOnceEachReplayAnew(t *testing.T) {
 	if next := sealDeadLetter(t, r, d); next.ID == first.ID {
 		t.Error("two dead letters share a message id")
 	}
+	d.Stamp.Sequence--
+	d.Carrier = "TOKENS_IN/4711"
+	if again := sealDeadLetter(t, r, d); again.ID == first.ID {
+		t.Error("the dead letter of a replay is taken for the one that was replayed")
+	}
 	one, err1 := events.Replay(first)
 	two, err2 := events.Replay(first)
 	if err := errors.Join(err1, err2); err != nil || one.ID == two.ID {
