@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -63,20 +62,18 @@ type targetFlags struct {
 	kmsKeys []string
 }
 
-// Defaults of a deployment.
-const (
-	defaultTable  = "tokenworker"
-	defaultKMSKey = "alias/tokenworker"
-)
-
 // deployed reports whether the flags name a deployment.
 func (f *targetFlags) deployed() bool { return f.natsURL != "" || f.table != "" }
 
-// embeddedFlag is the flag of the embedded mode.
-func (f *targetFlags) embeddedFlag(defaultDir string) cli.Flag {
+// flags are those of commands that work on either.
+func (f *targetFlags) flags() []cli.Flag {
+	return append([]cli.Flag{dataDirFlag(&f.dataDir, "`DIR` of the embedded mode, where `tokenworker dev` runs; used "+
+		"unless --nats-url or --table is given")}, f.deploymentFlags()...)
+}
+
+func dataDirFlag(to *string, usage string) cli.Flag {
 	return &cli.StringFlag{
-		Name: "data-dir", Sources: env("data-dir"), Destination: &f.dataDir, Value: defaultDir, TakesFile: true,
-		Usage: "work on the embedded mode's `DIR`, where `tokenworker dev` runs; unless --nats-url or --table is given",
+		Name: "data-dir", Sources: env("data-dir"), Destination: to, Value: defaultDataDir(), TakesFile: true, Usage: usage,
 	}
 }
 
@@ -131,14 +128,4 @@ func (f *targetFlags) validateURL() error {
 		return wrongUse("--nats-url must not hold credentials: use --nats-creds, or --nats-user and --nats-password-file")
 	}
 	return nil
-}
-
-var _ fmt.Stringer = (*targetFlags)(nil)
-
-// String names the target for people.
-func (f *targetFlags) String() string {
-	if !f.deployed() {
-		return f.dataDir
-	}
-	return f.natsURL
 }

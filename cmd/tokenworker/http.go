@@ -100,7 +100,7 @@ func (p *probe) use(check func(context.Context) error) {
 // ServeHTTP answers 200 or 503. What is wrong is for the log only.
 func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := p.ask(r.Context()); err != nil {
-		p.log.DebugContext(r.Context(), "not ready", "error", err)
+		p.log.DebugContext(r.Context(), "not ready", slog.Any("error", err))
 		http.Error(w, "not ready", http.StatusServiceUnavailable)
 		return
 	}

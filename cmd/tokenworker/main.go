@@ -74,6 +74,9 @@ func (a *app) root() *cli.Command {
 		// Errors are printed, and exit codes chosen, in one place: run.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
+			a.demoCommand(), a.devCommand(), a.runCommand(),
+			a.publishCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
+			a.setupCommand(), a.doctorCommand(), a.keysCommand(),
 			a.versionCommand(),
 		},
 	}

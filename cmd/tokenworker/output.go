@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,4 +51,28 @@ func (l *listing) close() error {
 		return fmt.Errorf("printing: %w", l.err)
 	}
 	return nil
+}
+
+// printObject prints one flat object: as JSON, or for people with a line for each of its fields.
+func printObject(w io.Writer, object any, asJSON bool) error {
+	b, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	out := newListing(w, asJSON)
+	if asJSON {
+		out.row(json.RawMessage(b))
+		return out.close()
+	}
+	fields := json.NewDecoder(bytes.NewReader(b))
+	fields.UseNumber()
+	_, err = fields.Token() // the opening brace
+	for err == nil && fields.More() {
+		var name, value json.Token
+		if name, err = fields.Token(); err == nil {
+			value, err = fields.Token()
+		}
+		out.row(nil, fmt.Sprint(name), fmt.Sprint(value))
+	}
+	return errors.Join(err, out.close())
 }

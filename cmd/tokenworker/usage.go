@@ -82,14 +82,13 @@ func commandNames(c *cli.Command) []string {
 	return names
 }
 
-// arguments makes a validator that demands as many arguments as there are names. A last name that ends in "..." stands
-// for one or more.
-func arguments(names ...string) cli.ArgValidatorFunc {
-	return func(_ context.Context, c *cli.Command) error {
-		n, many := c.Args().Len(), strings.HasSuffix(names[len(names)-1], "...")
-		if n < len(names) || n > len(names) && !many {
-			return wrongUse("%s takes %s", c.FullName(), strings.Join(names, " "))
-		}
-		return nil
+// oneArgument demands the argument that the command's ArgsUsage names.
+func oneArgument(_ context.Context, c *cli.Command) error {
+	if c.Args().Len() != 1 {
+		return wrongUse("%s takes one argument: %s", c.Name, c.ArgsUsage)
 	}
+	return nil
 }
+
+// anyArguments leaves the arguments to the action.
+func anyArguments(context.Context, *cli.Command) error { return nil }

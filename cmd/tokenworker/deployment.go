@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/dynamo"
+	"github.com/tokenworker/tokenworker/kmsenc"
+)
+
+// Names of what is in AWS, where the flags give none.
+const (
+	defaultTable  = "tokenworker"
+	defaultKMSKey = "alias/tokenworker"
+)
+
+// deployment is NATS, DynamoDB and KMS. AWS is configured where the SDK looks for it; AWS_ENDPOINT_URL is honoured.
+type deployment struct {
+	flags *targetFlags
+	log   *slog.Logger
+}
+
+func (d *deployment) String() string {
+	return fmt.Sprintf("NATS at %s, table %s, key %s", d.flags.natsURL, d.table().TableName, d.keyIDs()[0])
+}
+
+func (d *deployment) table() dynamo.Config {
+	return dynamo.Config{TableName: cmp.Or(d.flags.table, defaultTable)}
+}
+
+// keyIDs are the KMS keys; the first wraps new data keys.
+func (d *deployment) keyIDs() []string {
+	if len(d.flags.kmsKeys) == 0 {
+		return []string{defaultKMSKey}
+	}
+	return d.flags.kmsKeys
+}
+
+func (d *deployment) awsConfig(ctx context.Context) (aws.Config, error) {
+	c, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	if c.Region == "" {
+		return aws.Config{}, fmt.Errorf("%w: no AWS region: set AWS_REGION", tokenworker.ErrMisconfigured)
+	}
+	return c, nil
+}
+
+func (d *deployment) dynamoDB(ctx context.Context) (*dynamodb.Client, error) {
+	c, err := d.awsConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return dynamo.NewClient(c), nil
+}
+
+// openStore opens the table.
+func (d *deployment) openStore(ctx context.Context) (store, func() error, error) {
+	client, err := d.dynamoDB(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := dynamo.Open(ctx, client, d.table())
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, func() error { return nil }, nil
+}
+
+// openKeyService resolves the KMS keys.
+func (d *deployment) openKeyService(ctx context.Context) (tokenworker.KeyService, error) {
+	c, err := d.awsConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return kmsenc.OpenKMS(ctx, c, d.keyIDs()...)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// level is how bad a finding is.
+type level string
+
+const (
+	ok   level = "ok"
+	warn level = "warn" // it works, and somebody should look
+	bad  level = "bad"  // it does not work, or something is lost when a machine is
+)
+
+// finding is one line of the doctor's.
+type finding struct {
+	Level level  `json:"level"`
+	What  string `json:"what"`
+	Why   string `json:"why,omitempty"` // it matters; empty when it is ok
+}
+
+// examination looks at one part of the surroundings, changes nothing, and says all it can.
+type examination func(ctx context.Context, t *target) []finding
+
+func (a *app) doctorCommand() *cli.Command {
+	var flags struct {
+		target targetFlags
+		json   bool
+	}
+	return &cli.Command{
+		Name: "doctor", Usage: "say what is wrong with the surroundings, and why it matters", Category: "Operation",
+		Description: "It changes nothing. Run it as the worker runs: the same NATS user, the same AWS role. What these may not " +
+			"see, it says. It fails when anything is bad.",
+		Flags: append([]cli.Flag{jsonFlag(&flags.json)}, flags.target.flags()...),
+		Action: a.onTarget(&flags.target, func(ctx context.Context, _ *cli.Command, t *target) error {
+			out := newListing(a.stdout, flags.json, "LEVEL", "WHAT", "WHY IT MATTERS")
+			n := 0
+			for _, examine := range examinations(t) {
+				for _, f := range examine(ctx, t) {
+					if f.Level == bad {
+						n++
+					}
+					out.row(f, string(f.Level), f.What, f.Why)
+				}
+			}
+			err := out.close()
+			if n > 0 {
+				err = errors.Join(err, errors.New(count(n, "thing is bad", "things are bad")))
+			}
+			return err
+		}),
+	}
+}
+
+// examinations are those that make sense for a target, each after those it builds on.
+func examinations(t *target) []examination {
+	if d, isDeployment := t.backend.(*deployment); isDeployment {
+		return []examination{
+			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, examineRights,
+			d.examineTable, examineEpoch, d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
+		}
+	}
+	return []examination{
+		examineFiles, examineConnection, examineStreams, examineBacklog, examineEpoch, examineKeyService, examineEventKeys,
+	}
+}
+
+// examineConnection connects to NATS.
+func examineConnection(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return []finding{{bad, "NATS: " + err.Error(), "no event can be received or published"}}
+	}
+	nc := js.Conn()
+	return []finding{{Level: ok, What: fmt.Sprintf("NATS: connected to %s, version %s", nc.ConnectedServerName(),
+		nc.ConnectedServerVersion())}}
+}
+
+// examineEpoch compares the streams with the store.
+func examineEpoch(ctx context.Context, t *target) []finding {
+	s, err := t.store(ctx)
+	if err != nil {
+		return []finding{{bad, "store: " + err.Error(), "nothing can be stored or read"}}
+	}
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	epoch, err := parts{store: s, js: js}.currentEpoch(ctx)
+	switch {
+	case errors.Is(err, tokenworker.ErrRolledBack):
+		return []finding{{bad, "epoch: " + err.Error(), "the order of events can no longer be told; no worker starts"}}
+	case err != nil:
+		return []finding{{bad, "epoch: " + err.Error(), "no worker starts"}}
+	}
+	return []finding{{Level: ok, What: fmt.Sprintf("epoch: stream and store agree on %d", epoch)}}
+}
+
+// examineKeyService makes a data key and opens it again, under its own encryption context and under another.
+func examineKeyService(ctx context.Context, t *target) []finding {
+	service, err := t.keyService(ctx)
+	if err != nil {
+		return []finding{{bad, "key service: " + err.Error(), "no token can be sealed or opened"}}
+	}
+	own := map[string]string{"app": "tokenworker", "org": tokenworker.DefaultOrg}
+	made, err := service.GenerateDataKey(ctx, own)
+	if err != nil {
+		return []finding{{bad, "key service: " + err.Error(), "no new token can be sealed"}}
+	}
+	defer made.Plain.Wipe()
+	opened, err := service.Decrypt(ctx, made.KeyID, made.Wrapped, own)
+	if err != nil {
+		return []finding{{bad, "key service: " + err.Error(), "no stored token can be opened"}}
+	}
+	defer opened.Wipe()
+	if !opened.Equal(made.Plain) {
+		return []finding{{bad, "key service: a data key came back as another", "no stored token can be opened"}}
+	}
+	foreign := map[string]string{"app": "tokenworker", "org": "another"}
+	if key, err := service.Decrypt(ctx, made.KeyID, made.Wrapped, foreign); err == nil {
+		key.Wipe()
+		return []finding{{bad, "key service: a data key opened under another organization's context",
+			"organizations are not kept apart"}}
+	}
+	return []finding{{Level: ok, What: "key service: data keys come back, under their own context only"}}
+}
+
+const (
+	rotateAfter = 365 * 24 * time.Hour // an event key is current
+	retireAfter = 30 * 24 * time.Hour  // it has a newer one; dead letters sealed to it are gone after 14 days
+)
+
+// examineEventKeys looks at the keys that publishers seal to.
+func examineEventKeys(ctx context.Context, t *target) []finding {
+	keys, err := t.keyring(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	live, err := keys.Public(ctx)
+	switch {
+	case err != nil:
+		return []finding{{bad, "event keys: " + err.Error(), "sealed events cannot be opened"}}
+	case len(live) == 0:
+		return []finding{{bad, "event keys: there is none", "publishers have nothing to seal to; run `tokenworker keys make`"}}
+	case len(live) > 2:
+		return []finding{{warn, fmt.Sprintf("event keys: %d are live", len(live)),
+			"each is one more that opens events; retire all but the newest two"}}
+	}
+	age := time.Since(live[0].CreatedAt)
+	if age > rotateAfter {
+		return []finding{{warn, fmt.Sprintf("event keys: the current one, %s, is %s old", live[0].KeyID, days(age)),
+			"whoever got hold of it reads every event since; run `tokenworker keys rotate`"}}
+	}
+	if len(live) == 2 && age > retireAfter {
+		return []finding{{warn, fmt.Sprintf("event keys: %s is live %s after its successor", live[1].KeyID, days(age)),
+			"it still opens events; run `tokenworker keys retire`"}}
+	}
+	return []finding{{Level: ok, What: fmt.Sprintf("event keys: the current one is %s, %s old", live[0].KeyID, days(age))}}
+}
+
+func days(d time.Duration) string { return count(int(d/(24*time.Hour)), "day", "days") }

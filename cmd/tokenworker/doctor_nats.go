@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// askTimeout bounds the wait for answers that may never come, for want of rights.
+const askTimeout = 2 * time.Second
+
+// examineTransport looks at what protects the way to NATS.
+func (d *deployment) examineTransport(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	if _, err := js.Conn().TLSConnectionState(); err == nil {
+		return []finding{{Level: ok, What: "NATS transport: TLS"}}
+	}
+	if u, err := url.Parse(js.Conn().ConnectedUrl()); err == nil && net.ParseIP(u.Hostname()).IsLoopback() {
+		return []finding{{Level: ok, What: "NATS transport: in clear, on loopback"}}
+	}
+	return []finding{{warn, "NATS transport: in clear",
+		"the NATS password and the ids of connections can be read on the way, and events be dropped or replaced"}}
+}
+
+// examineDurability looks at when NATS syncs to disk, which only the system account may see.
+func examineDurability(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	const why = "the default acknowledges up to two minutes before it syncs: a power cut of all servers loses acknowledged events"
+	var answer struct {
+		Data struct {
+			Config struct {
+				SyncInterval time.Duration `json:"sync_interval"`
+				SyncAlways   bool          `json:"sync_always"`
+			} `json:"config"`
+		} `json:"data"`
+	}
+	if err := ask(ctx, js, "$SYS.REQ.SERVER.PING.JSZ", &answer); err != nil {
+		return []finding{{warn, "NATS durability: cannot be seen by this user; look for `sync_interval: always` in the " +
+			"configuration of every server", why}}
+	}
+	if !answer.Data.Config.SyncAlways {
+		return []finding{{warn, fmt.Sprintf("NATS durability: syncs every %s, want `sync_interval: always`",
+			answer.Data.Config.SyncInterval), why}}
+	}
+	return []finding{{Level: ok, What: "NATS durability: syncs before it acknowledges, on the server that answered"}}
+}
+
+// ask sends an empty request and decodes the first answer.
+func ask(ctx context.Context, js jetstream.JetStream, subject string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	msg, err := js.Conn().RequestWithContext(ctx, subject, nil)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", subject, err)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", subject, err)
+	}
+	return nil
+}
+
+// examineStreams compares streams and consumers with the table, and looks at their replicas.
+func examineStreams(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	in, err := js.Stream(ctx, streams.In)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return []finding{{bad, "streams: " + streamError(streams.In, err).Error(), "events have nowhere to go"}}
+	} else if err != nil {
+		return []finding{{bad, "streams: " + streamError(streams.In, err).Error(), "whether events can be handled is not known"}}
+	}
+	replicas := in.CachedInfo().Config.Replicas
+	differences, err := streams.Check(ctx, js, replicas)
+	if err != nil {
+		return []finding{{bad, "streams: " + err.Error(), "whether events can be handled is not known"}}
+	}
+	fs := asFindings(differences)
+	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked} {
+		if s, err := js.Stream(ctx, name); err == nil {
+			fs = append(fs, examineStream(name, s.CachedInfo())...)
+		}
+	}
+	if replicas < t.replicas() {
+		fs = append(fs, finding{warn, fmt.Sprintf("streams: kept by %s, want %d", count(replicas, "server", "servers"), t.replicas()),
+			"while that server is away no event is taken; if its disk is lost, so are the events on it"})
+	}
+	if len(fs) == 0 {
+		fs = []finding{{Level: ok, What: fmt.Sprintf("streams: as `tokenworker setup` leaves them, kept by %s",
+			count(replicas, "server", "servers"))}}
+	}
+	return fs
+}
+
+func asFindings(differences []tokenworker.Difference) []finding {
+	var fs []finding
+	for _, d := range differences {
+		fs = append(fs, finding{bad, fmt.Sprintf("%s is %s, want %s", d.What, d.Have, d.Want), d.Why})
+	}
+	return fs
+}
+
+// examineStream looks at what the table of settings does not know.
+func examineStream(name string, info *jetstream.StreamInfo) []finding {
+	var fs []finding
+	if info.Config.Mirror != nil || len(info.Config.Sources) > 0 {
+		fs = append(fs, finding{bad, "stream " + name + ": mirrors or sources another",
+			"copies have sequences of their own, and the order of events is lost"})
+	}
+	if info.Cluster == nil {
+		return fs
+	}
+	for _, peer := range info.Cluster.Replicas {
+		if peer.Offline || !peer.Current {
+			fs = append(fs, finding{warn, fmt.Sprintf("stream %s: the copy on %s is not current", name, peer.Name),
+				"the next server to fail may take acknowledged events with it"})
+		}
+	}
+	return fs
+}
+
+// examineBacklog looks at what waits for somebody to act.
+func examineBacklog(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	var fs []finding
+	for _, q := range []struct{ stream, what, why string }{
+		{streams.DLQ, "dead letters", "each is an event that had no effect; see `tokenworker dlq list`"},
+		{streams.Parked, "parked events", "each waits for a key that is refused or a record that is full; the log says which"},
+	} {
+		s, err := js.Stream(ctx, q.stream)
+		if err != nil {
+			continue // said before
+		}
+		if n := s.CachedInfo().State.Msgs; n > 0 {
+			fs = append(fs, finding{warn, fmt.Sprintf("%s: %d", q.what, n), q.why})
+		}
+	}
+	for _, durable := range []string{streams.Acquired, streams.Disconnect, streams.Replay} {
+		c, err := js.Consumer(ctx, streams.In, durable)
+		if err != nil {
+			continue // said before
+		}
+		if info := c.CachedInfo(); info.NumPending > 0 && info.NumWaiting == 0 {
+			fs = append(fs, finding{warn, fmt.Sprintf("consumer %s: %d events wait and no worker asks for them", durable,
+				info.NumPending), "no worker runs, or all are stuck: see their logs"})
+		}
+	}
+	return fs
+}
+
+// examineRights compares what the connected NATS user may do with what a worker needs.
+func examineRights(ctx context.Context, t *target) []finding {
+	js, err := t.jetStream(ctx)
+	if err != nil {
+		return nil // said before
+	}
+	var answer struct {
+		Data struct {
+			User        string  `json:"user"`
+			Permissions *rights `json:"permissions"`
+		} `json:"data"`
+	}
+	if err := ask(ctx, js, "$SYS.REQ.USER.INFO", &answer); err != nil {
+		return []finding{{warn, "NATS rights: cannot be seen; allow this user to publish on $SYS.REQ.USER.INFO",
+			"a right that the worker lacks shows only when it is needed"}}
+	}
+	if answer.Data.Permissions == nil {
+		return []finding{{warn, "NATS rights: this user may do everything in its account",
+			"whoever steals its credentials can forge, read and delete events"}}
+	}
+	return answer.Data.Permissions.examine()
+}
+
+// examineClocks compares this machine's clock with those of NATS and AWS.
+func (d *deployment) examineClocks(ctx context.Context, t *target) []finding {
+	var fs []finding
+	if js, err := t.jetStream(ctx); err == nil {
+		before := time.Now()
+		if s, err := js.Stream(ctx, streams.In); err == nil && !s.CachedInfo().TimeStamp.IsZero() {
+			fs = append(fs, examineSkew("NATS", s.CachedInfo().TimeStamp, before, time.Now()))
+		}
+	}
+	before := time.Now()
+	if at, err := d.awsTime(ctx); err == nil {
+		// An HTTP date is cut to the second.
+		fs = append(fs, examineSkew("AWS", at, before.Add(-time.Second), time.Now()))
+	}
+	return fs
+}
+
+// warnSkew is far more than clocks that are kept by NTP differ.
+const warnSkew = time.Second
+
+// examineSkew judges a clock that showed there at some moment between before and after.
+func examineSkew(whose string, there, before, after time.Time) finding {
+	var skew time.Duration // 0: between the two
+	switch {
+	case there.Before(before):
+		skew = before.Sub(there)
+	case there.After(after):
+		skew = there.Sub(after)
+	}
+	what := fmt.Sprintf("clock: %s and this machine differ by %s", whose, skew.Round(time.Millisecond))
+	const why = "events are refused when clocks differ by more than 5 minutes"
+	switch {
+	case skew > tokenworker.ClockSkew:
+		return finding{bad, what, why}
+	case skew > warnSkew:
+		return finding{warn, what, why}
+	}
+	return finding{Level: ok, What: "clock: agrees with " + whose}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	connectTimeout = 5 * time.Second // for one try to connect
+	reconnectWait  = time.Second     // between tries, plus jitter
+)
+
+// natsOptions are those of every connection: what happens to it is logged, by our logger alone.
+func natsOptions(log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name("tokenworker"),
+		nats.Timeout(connectTimeout),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait/2, reconnectWait),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: closed on purpose
+				log.Warn("disconnected from NATS; reconnecting", slog.Any("error", err))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName())) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("NATS reports an error", slog.Any("error", err), slog.String("subject", subject))
+		}),
+	}
+}
+
+// foreverOptions make a connection that waits for a server that is not there yet and never gives up one that was.
+func foreverOptions(log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // credentials are mended while it runs
+		nats.ConnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName())) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.Warn("NATS cannot be reached; trying again", slog.Any("error", err))
+		}),
+	}
+}
+
+// connect connects to the deployment's NATS.
+func (d *deployment) connect(_ context.Context, opts ...nats.Option) (*nats.Conn, error) {
+	f := d.flags
+	if f.natsURL == "" {
+		return nil, wrongUse("this needs NATS: name it with --nats-url")
+	}
+	own, err := f.natsCredentials()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(f.natsURL, append(own, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS at %s: %w", f.natsURL, err)
+	}
+	return nc, nil
+}
+
+// natsCredentials are the options for TLS and for who connects. What files hold is read again at each reconnect, so
+// that rotated credentials are picked up.
+func (f *targetFlags) natsCredentials() ([]nats.Option, error) {
+	var opts []nats.Option
+	for _, file := range []string{f.natsCreds, f.natsPasswordFile, f.natsCA, f.natsCert, f.natsKey} {
+		if file == "" {
+			continue
+		}
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("reading what --nats-… names: %w", err)
+		}
+	}
+	if f.natsCreds != "" {
+		opts = append(opts, nats.UserCredentials(f.natsCreds))
+	}
+	if f.natsUser != "" {
+		if _, err := readPassword(f.natsPasswordFile); err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserInfoHandler(func() (string, string) {
+			password, err := readPassword(f.natsPasswordFile)
+			if err != nil {
+				return f.natsUser, "" // refused by the server, and tried again
+			}
+			return f.natsUser, password
+		}))
+	}
+	if f.natsCA != "" {
+		opts = append(opts, nats.RootCAs(f.natsCA))
+	}
+	if f.natsCert != "" {
+		opts = append(opts, nats.ClientCert(f.natsCert, f.natsKey))
+	}
+	return opts, nil
+}
+
+// readPassword reads a file's first and only line.
+func readPassword(file string) (string, error) {
+	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return "", fmt.Errorf("reading the NATS password: %w", err)
+	}
+	if b = bytes.TrimRight(b, "\r\n"); len(b) == 0 {
+		return "", errors.New("reading the NATS password: the file is empty")
+	}
+	return string(b), nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// rights are a NATS user's, as the server answers on $SYS.REQ.USER.INFO.
+type rights struct {
+	Publish   subjectRights `json:"publish"`
+	Subscribe subjectRights `json:"subscribe"`
+}
+
+// subjectRights allow everything when they allow nothing in particular.
+type subjectRights struct {
+	Allow []string `json:"allow"`
+	Deny  []string `json:"deny"`
+}
+
+// allows reports whether a subject without wildcards may be used.
+func (r subjectRights) allows(subject string) bool {
+	return (len(r.Allow) == 0 || anyMatches(r.Allow, subject)) && !anyMatches(r.Deny, subject)
+}
+
+func anyMatches(patterns []string, subject string) bool {
+	for _, p := range patterns {
+		pattern, _, _ := strings.Cut(p, " ") // a queue's name may follow
+		if matches(pattern, subject) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches reports whether a pattern covers a subject: * stands for one token, > for one or more at the end.
+func matches(pattern, subject string) bool {
+	for {
+		p, morePattern, deeper := strings.Cut(pattern, ".")
+		s, moreSubject, more := strings.Cut(subject, ".")
+		switch {
+		case p == ">":
+			return true
+		case p != "*" && p != s, deeper != more:
+			return false
+		case !more:
+			return true
+		}
+		pattern, subject = morePattern, moreSubject
+	}
+}
+
+// somewhere is a subject's last tokens that stand for any connection.
+const somewhere = "org.provider.company"
+
+// workerNeeds are subjects that a worker publishes on, one for each right. docs/operations.md gives the patterns.
+func workerNeeds() []string {
+	needs := []string{
+		"tokens.v1.event.stored." + somewhere,
+		"tokens.v1.dlq.too_old.acquired." + somewhere,
+		"tokens.v1.parked.acquired." + somewhere,
+	}
+	for _, stream := range []struct {
+		name     string
+		durables []string
+	}{
+		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Replay}},
+		{streams.Parked, []string{streams.ParkedRetry}},
+	} {
+		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name, "$JS.API.STREAM.MSG.GET."+stream.name,
+			"$JS.API.STREAM.MSG.DELETE."+stream.name)
+		for _, durable := range stream.durables {
+			consumer := stream.name + "." + durable
+			needs = append(needs, "$JS.API.CONSUMER.INFO."+consumer, pullSubject(stream.name, durable),
+				"$JS.ACK."+consumer+".1.1.1.1.1")
+		}
+	}
+	return needs
+}
+
+func pullSubject(stream, durable string) string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + durable
+}
+
+// workerExcess are subjects that no worker publishes on, by which whoever steals its credentials could do harm.
+func workerExcess() []string {
+	return []string{
+		"tokens.v1.acquired." + somewhere, "tokens.v1.disconnect." + somewhere, // forge events
+		"tokens.v1.replay.too_old.acquired." + somewhere,
+		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
+		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
+	}
+}
+
+// examine compares the rights with what a worker needs.
+func (r *rights) examine() []finding {
+	if !r.Publish.allows(pullSubject(streams.In, streams.Acquired)) {
+		return []finding{{Level: ok, What: "NATS rights: this is no worker's user, it may not pull events"}}
+	}
+	var fs []finding
+	if !r.Subscribe.allows("_INBOX.any.one") {
+		fs = append(fs, finding{bad, "NATS rights: lacks to subscribe to _INBOX.>", "the worker gets no events and no answers"})
+	}
+	var lacks, excess []string
+	for _, subject := range workerNeeds() {
+		if !r.Publish.allows(subject) {
+			lacks = append(lacks, subject)
+		}
+	}
+	for _, subject := range workerExcess() {
+		if r.Publish.allows(subject) {
+			excess = append(excess, subject)
+		}
+	}
+	if lacks != nil {
+		fs = append(fs, finding{bad, "NATS rights: lacks to publish on " + strings.Join(lacks, " "),
+			"events are delivered again and again, and never settled"})
+	}
+	if excess != nil {
+		fs = append(fs, finding{warn, "NATS rights: has and does not need to publish on " + strings.Join(excess, " "),
+			"whoever steals the worker's credentials can forge or drop events"})
+	}
+	if fs == nil {
+		fs = []finding{{Level: ok, What: "NATS rights: what a worker needs and no more"}}
+	}
+	return fs
+}

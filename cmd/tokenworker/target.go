@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/urfave/cli/v3"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/consumer"
+	"github.com/tokenworker/tokenworker/embedded"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/kmsenc"
+)
+
+// store is what the commands ask of a store.
+type store interface {
+	consumer.Store
+	keyStore
+	epochs
+	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+}
+
+type keyStore interface {
+	events.KeyStore
+	kmsenc.KeyStore
+}
+
+// epochs numbers the streams of events that there have been.
+type epochs interface {
+	Epoch(ctx context.Context) (uint64, error)
+	TakeEpoch(ctx context.Context) (uint64, error)
+}
+
+// backend is where a command works: the data directory of the embedded mode, or a deployment. Each method opens one
+// part of it, so that a command touches, and needs the rights for, only what it uses.
+type backend interface {
+	openStore(ctx context.Context) (store, func() error, error)
+	openKeyService(ctx context.Context) (tokenworker.KeyService, error)
+	connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error)
+	fmt.Stringer
+}
+
+// target is a backend whose parts are opened when first asked for, and closed together.
+type target struct {
+	backend
+	log *slog.Logger
+
+	opened  store
+	service tokenworker.KeyService
+	js      jetstream.JetStream
+	closers []func() error
+}
+
+// target chooses what a command works on.
+func (a *app) target(f *targetFlags) (*target, error) {
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	t := &target{log: a.log}
+	if f.deployed() {
+		t.backend = &deployment{flags: f, log: a.log}
+		return t, nil
+	}
+	if f.dataDir == "" {
+		return nil, errNoDataDir
+	}
+	t.backend = dataDir(f.dataDir)
+	return t, nil
+}
+
+// onTarget makes a command's action of one that works on a target, which is closed after it.
+func (a *app) onTarget(f *targetFlags, action func(context.Context, *cli.Command, *target) error) cli.ActionFunc {
+	return func(ctx context.Context, c *cli.Command) error {
+		t, err := a.target(f)
+		if err != nil {
+			return err
+		}
+		err = action(ctx, c, t)
+		return errors.Join(err, t.close())
+	}
+}
+
+func (t *target) close() error {
+	var errs []error
+	for i := len(t.closers) - 1; i >= 0; i-- {
+		errs = append(errs, t.closers[i]())
+	}
+	t.closers = nil
+	return errors.Join(errs...)
+}
+
+// store opens the store.
+func (t *target) store(ctx context.Context) (store, error) {
+	if t.opened == nil {
+		s, closeStore, err := t.openStore(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t.opened = s
+		t.closers = append(t.closers, closeStore)
+	}
+	return t.opened, nil
+}
+
+// keyService opens the key service.
+func (t *target) keyService(ctx context.Context) (tokenworker.KeyService, error) {
+	if t.service == nil {
+		s, err := t.openKeyService(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t.service = s
+	}
+	return t.service, nil
+}
+
+// keyring opens the event keys.
+func (t *target) keyring(ctx context.Context) (*events.Keyring, error) {
+	s, err := t.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service, err := t.keyService(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := events.NewKeyring(s, service, events.KeyringConfig{})
+	if err != nil {
+		return nil, fmt.Errorf("opening the event keys: %w", err)
+	}
+	return keys, nil
+}
+
+// jetStream connects to NATS.
+func (t *target) jetStream(ctx context.Context, opts ...nats.Option) (jetstream.JetStream, error) {
+	if t.js == nil {
+		nc, err := t.connect(ctx, append(natsOptions(t.log), opts...)...)
+		if err != nil {
+			return nil, err
+		}
+		t.closers = append(t.closers, func() error { nc.Close(); return nil })
+		if t.js, err = jetstream.New(nc); err != nil {
+			return nil, fmt.Errorf("opening JetStream: %w", err)
+		}
+	}
+	return t.js, nil
+}
+
+// defaultDataDir is empty where there is no home directory.
+func defaultDataDir() string {
+	dir, err := embedded.DefaultDir()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+var errNoDataDir = wrongUse("there is no home directory to find the data directory in: name one with --data-dir")

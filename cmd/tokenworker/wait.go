@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+const (
+	waitLimit = 30 * time.Second       // for the worker to deal with an event
+	lookEvery = 200 * time.Millisecond // whether the event still is in the stream
+)
+
+// withoutEffect is the outcome of an event that the worker is done with and has announced nothing about: a repeat, or
+// older than what is stored; or parked.
+const withoutEffect = "without_effect"
+
+// waiter learns what the worker does about the events of one connection.
+type waiter struct {
+	js      jetstream.JetStream
+	notices *nats.Subscription
+}
+
+// newWaiter begins to listen. It is made before the event is published.
+func newWaiter(js jetstream.JetStream, key tokenworker.Key) (*waiter, error) {
+	anyKind := strings.Replace(events.Stored.Subject(key), string(events.Stored), "*", 1)
+	sub, err := js.Conn().SubscribeSync(anyKind)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the worker's answer: %w", err)
+	}
+	return &waiter{js: js, notices: sub}, nil
+}
+
+// wait returns what became of the event at the given sequence: the kind of the notice about it, or withoutEffect. A
+// refused event has an outcome and an error.
+func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+	defer cancel()
+	defer w.notices.Unsubscribe() //nolint:errcheck // the connection is closed next
+	for settled := false; ; {
+		switch n, err := w.next(ctx); {
+		case ctx.Err() != nil:
+			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it within %s: %w",
+				sequence, waitLimit, ctx.Err())
+		case err == nil && n.cause.Sequence == sequence && n.kind == events.Rejected:
+			return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
+		case err == nil && n.cause.Sequence == sequence:
+			return string(n.kind), nil
+		case err == nil:
+			continue // about another event
+		case settled:
+			return withoutEffect, nil
+		default:
+			settled = w.settled(ctx, sequence) // its notice, sent before, may still be on its way: look once more
+		}
+	}
+}
+
+// answer is what a notice says of the event that caused it.
+type answer struct {
+	kind  events.Kind
+	cause events.Cause
+	code  events.Code // of a rejection
+}
+
+var errNoNotice = errors.New("no notice yet")
+
+// next waits a moment for a notice.
+func (w *waiter) next(ctx context.Context) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	msg, err := w.notices.NextMsgWithContext(ctx)
+	if err != nil {
+		return answer{}, errNoNotice
+	}
+	n, err := events.ParseNotice(events.Message{Subject: msg.Subject, Body: msg.Data})
+	if err != nil {
+		return answer{}, fmt.Errorf("reading a notice: %w", err)
+	}
+	var data events.RejectedData // the data of every kind has a cause
+	if err := json.Unmarshal(n.Data, &data); err != nil {
+		return answer{}, fmt.Errorf("reading a notice: %w", err)
+	}
+	return answer{n.Kind, data.Cause, data.Code}, nil
+}
+
+// settled reports whether the stream, which is a work queue, has let go of the event.
+func (w *waiter) settled(ctx context.Context, sequence uint64) bool {
+	s, err := w.js.Stream(ctx, streams.In)
+	if err == nil {
+		_, err = s.GetMsg(ctx, sequence)
+	}
+	return errors.Is(err, jetstream.ErrMsgNotFound)
+}
