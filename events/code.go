@@ -41,7 +41,7 @@ var codes = []Code{
 	CodeBadSubject, CodeTooLarge, CodeMissingMessageID, CodeNotJSON, CodeTooDeep, CodeDuplicateField,
 	CodeInvalidEnvelope, CodeTypeMismatch, CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime,
 	CodeWrongMessageID, CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeTooOld, CodeFromFuture,
-	CodeUnsupported, CodeUnknownProvider, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet,
+	CodeUnsupported, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet,
 }
 
 // Codes lists every code of this version.

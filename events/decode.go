@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Bounds of an event's attributes, in bytes.
@@ -189,7 +190,9 @@ func readReason(data jsonValue) (string, error) {
 
 func (v jsonValue) is(s string) bool { return v.kind == jsonString && string(v.text) == s }
 
-func validSource(s string) bool { return s != "" && isText([]byte(s), maxSourceBytes) }
+func validSource(s string) bool {
+	return s != "" && utf8.ValidString(s) && isText([]byte(s), maxSourceBytes)
+}
 
 // validReason accepts a snake_case word: nothing that could hold a name, an address or a token.
 func validReason(s string) bool {

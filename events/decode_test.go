@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,12 @@ func validAttrs() attrs {
 	}
 }
 
+// with sets some of the attributes.
+func (a attrs) with(others attrs) attrs {
+	maps.Copy(a, others)
+	return a
+}
+
 // message is the message of the attributes, with the message id that goes with source and id.
 func (a attrs) message(subject string) events.Message {
 	var body bytes.Buffer
@@ -46,79 +53,77 @@ func (a attrs) message(subject string) events.Message {
 
 const acquiredSubject = "tokens.v1.acquired.acme.finch.c-17"
 
+// wrongAcquired are acquired events with something wrong, refused by the code want.
+var wrongAcquired = []struct {
+	name string
+	with attrs
+	want events.Code
+}{
+	{"an old specification", attrs{"specversion": `"0.3"`}, events.CodeInvalidEnvelope},
+	{"a specification version that is a number", attrs{"specversion": `1.0`}, events.CodeInvalidEnvelope},
+	{"no specification version", attrs{"specversion": ``}, events.CodeInvalidEnvelope},
+	{"data that is not JSON", attrs{"datacontenttype": `"text/xml"`}, events.CodeInvalidEnvelope},
+	{"data in base64", attrs{"extra": `"data_base64":"AAAA"`}, events.CodeInvalidEnvelope},
+	{"an attribute in another case", attrs{"extra": `"Source":"x"`}, events.CodeInvalidEnvelope},
+	{"an extension that is an object", attrs{"extra": `"trace":{}`}, events.CodeInvalidEnvelope},
+	{"an extension that is an array", attrs{"extra": `"trace":[]`}, events.CodeInvalidEnvelope},
+	{"an extension without a name", attrs{"extra": `"":1`}, events.CodeInvalidEnvelope},
+	{"one attribute twice", attrs{"extra": `"id":"x"`}, events.CodeDuplicateField},
+	{"the type of another kind", attrs{"type": `"com.github.tokenworker.disconnect.v1"`}, events.CodeTypeMismatch},
+	{"no type", attrs{"type": ``}, events.CodeTypeMismatch},
+	{"another connection's key", attrs{"subject": `"acme:finch:c-18"`}, events.CodeKeyMismatch},
+	{"the same key in another spelling", attrs{"subject": `"acme:finch:c%2D17"`}, events.CodeKeyMismatch},
+	{"no key", attrs{"subject": ``}, events.CodeKeyMismatch},
+	{"no source", attrs{"source": ``}, events.CodeInvalidSource},
+	{"an empty source", attrs{"source": `""`}, events.CodeInvalidSource},
+	{"a null source", attrs{"source": `null`}, events.CodeInvalidSource},
+	{"a source that is a number", attrs{"source": `7`}, events.CodeInvalidSource},
+	{"a source with a newline", attrs{"source": `"a\nb"`}, events.CodeInvalidSource},
+	{"a source with a C1 control", attrs{"source": `"a\u0085b"`}, events.CodeInvalidSource},
+	{"a source of 257 bytes", attrs{"source": long(257)}, events.CodeInvalidSource},
+	{"no id", attrs{"id": ``}, events.CodeInvalidID},
+	{"an id too short to be random", attrs{"id": long(19)}, events.CodeInvalidID},
+	{"an id of 257 bytes", attrs{"id": long(257)}, events.CodeInvalidID},
+	{"an id with a newline", attrs{"id": `"6f1c9f2e8a4b4c1d9e3f\n2b7a5d0c4e81"`}, events.CodeInvalidID},
+	{"no time", attrs{"time": ``}, events.CodeInvalidTime},
+	{"a time without a zone", attrs{"time": `"2026-11-21T12:00:00"`}, events.CodeInvalidTime},
+	{"a time with a space", attrs{"time": `"2026-11-21 12:00:00Z"`}, events.CodeInvalidTime},
+	{"a time with a comma", attrs{"time": `"2026-11-21T12:00:00,5Z"`}, events.CodeInvalidTime},
+	{"a time with a one-digit hour", attrs{"time": `"2026-11-21T2:00:00Z"`}, events.CodeInvalidTime},
+	{"a time with a bare point", attrs{"time": `"2026-11-21T12:00:00.Z"`}, events.CodeInvalidTime},
+	{"a time in lower case", attrs{"time": `"2026-11-21t12:00:00z"`}, events.CodeInvalidTime},
+	{"a time with an offset of a day", attrs{"time": `"2026-11-21T12:00:00+24:00"`}, events.CodeInvalidTime},
+	{"a time with an offset of 60 minutes", attrs{"time": `"2026-11-21T12:00:00+01:60"`}, events.CodeInvalidTime},
+	{"a time with a short offset", attrs{"time": `"2026-11-21T12:00:00+01"`}, events.CodeInvalidTime},
+	{"a day that is not", attrs{"time": `"2026-02-30T12:00:00Z"`}, events.CodeInvalidTime},
+	{"a leap second", attrs{"time": `"2016-12-31T23:59:60Z"`}, events.CodeInvalidTime},
+	{"a time before 1970", attrs{"time": `"1969-12-31T23:59:59Z"`}, events.CodeInvalidTime},
+	{"a time that is past 9999 in UTC", attrs{"time": `"9999-12-31T23:59:59-01:00"`}, events.CodeInvalidTime},
+	{"a time that is a number", attrs{"time": `1795262400`}, events.CodeInvalidTime},
+	{"a time with a long fraction", attrs{"time": `"2026-11-21T12:00:00.` + strings.Repeat("0", 60) + `Z"`}, events.CodeInvalidTime},
+	{"no data", attrs{"data": ``}, events.CodeInvalidData},
+	{"data that is a string", attrs{"data": `"x"`}, events.CodeInvalidData},
+	{"tokens in clear", attrs{"data": `{"access_token":"t"}`}, events.CodePlainRefused},
+	{"empty data", attrs{"data": `{}`}, events.CodePlainRefused},
+	{"a seal without kid", attrs{"data": strings.Replace(sealedData, `"kid":"k1",`, "", 1)}, events.CodeInvalidData},
+	{"a seal with an empty kid", attrs{"data": strings.Replace(sealedData, `k1`, "", 1)}, events.CodeInvalidData},
+	{"a seal with a slash in its kid", attrs{"data": strings.Replace(sealedData, `k1`, "k/1", 1)}, events.CodeInvalidData},
+	{"a seal with a kid of 65 bytes", attrs{"data": strings.Replace(sealedData, `k1`, strings.Repeat("k", 65), 1)}, events.CodeInvalidData},
+	{"a seal with a kid that is a number", attrs{"data": strings.Replace(sealedData, `"k1"`, "1", 1)}, events.CodeInvalidData},
+	{"a seal with padding", attrs{"data": strings.Replace(sealedData, `AA",`, `AA=",`, 1)}, events.CodeInvalidData},
+	{"a seal with a line break", attrs{"data": strings.Replace(sealedData, `"AAAA`, `"AA\r\nAA`, 1)}, events.CodeInvalidData},
+	{"a seal in the other alphabet", attrs{"data": strings.Replace(sealedData, `"AAAA`, `"AA+/`, 1)}, events.CodeInvalidData},
+	{"a seal with trailing bits", attrs{"data": strings.Replace(sealedData, `AAA",`, `AAB",`, 1)}, events.CodeInvalidData},
+	{"a seal too short for a tag", attrs{"data": `{"kid":"k","enc":"AAAA","ct":"AAAA"}`}, events.CodeInvalidData},
+	{"a seal with a field more", attrs{"data": strings.Replace(sealedData, `{`, `{"url":"x",`, 1)}, events.CodeUnknownField},
+	{"a seal beside tokens in clear", attrs{"data": strings.Replace(sealedData, `{`, `{"access_token":"x",`, 1)}, events.CodeUnknownField},
+	{"a field of the seal twice", attrs{"data": strings.Replace(sealedData, `{`, `{"kid":"k2",`, 1)}, events.CodeDuplicateField},
+}
+
 func TestDecodeRefusesAcquiredEventsByCode(t *testing.T) {
-	long := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
-	for _, c := range []struct {
-		name string
-		with attrs
-		want events.Code
-	}{
-		{"an old specification", attrs{"specversion": `"0.3"`}, events.CodeInvalidEnvelope},
-		{"a specification version that is a number", attrs{"specversion": `1.0`}, events.CodeInvalidEnvelope},
-		{"no specification version", attrs{"specversion": ``}, events.CodeInvalidEnvelope},
-		{"data that is not JSON", attrs{"datacontenttype": `"text/xml"`}, events.CodeInvalidEnvelope},
-		{"data in base64", attrs{"extra": `"data_base64":"AAAA"`}, events.CodeInvalidEnvelope},
-		{"an attribute in another case", attrs{"extra": `"Source":"x"`}, events.CodeInvalidEnvelope},
-		{"an extension that is an object", attrs{"extra": `"trace":{}`}, events.CodeInvalidEnvelope},
-		{"an extension that is an array", attrs{"extra": `"trace":[]`}, events.CodeInvalidEnvelope},
-		{"an extension without a name", attrs{"extra": `"":1`}, events.CodeInvalidEnvelope},
-		{"one attribute twice", attrs{"extra": `"id":"x"`}, events.CodeDuplicateField},
-		{"the type of another kind", attrs{"type": `"com.github.tokenworker.disconnect.v1"`}, events.CodeTypeMismatch},
-		{"no type", attrs{"type": ``}, events.CodeTypeMismatch},
-		{"another connection's key", attrs{"subject": `"acme:finch:c-18"`}, events.CodeKeyMismatch},
-		{"the same key in another spelling", attrs{"subject": `"acme:finch:c%2D17"`}, events.CodeKeyMismatch},
-		{"no key", attrs{"subject": ``}, events.CodeKeyMismatch},
-		{"no source", attrs{"source": ``}, events.CodeInvalidSource},
-		{"an empty source", attrs{"source": `""`}, events.CodeInvalidSource},
-		{"a null source", attrs{"source": `null`}, events.CodeInvalidSource},
-		{"a source that is a number", attrs{"source": `7`}, events.CodeInvalidSource},
-		{"a source with a newline", attrs{"source": `"a\nb"`}, events.CodeInvalidSource},
-		{"a source with a C1 control", attrs{"source": `"a\u0085b"`}, events.CodeInvalidSource},
-		{"a source of 257 bytes", attrs{"source": long(257)}, events.CodeInvalidSource},
-		{"no id", attrs{"id": ``}, events.CodeInvalidID},
-		{"an id too short to be random", attrs{"id": long(19)}, events.CodeInvalidID},
-		{"an id of 257 bytes", attrs{"id": long(257)}, events.CodeInvalidID},
-		{"an id with a newline", attrs{"id": `"6f1c9f2e8a4b4c1d9e3f\n2b7a5d0c4e81"`}, events.CodeInvalidID},
-		{"no time", attrs{"time": ``}, events.CodeInvalidTime},
-		{"a time without a zone", attrs{"time": `"2026-11-21T12:00:00"`}, events.CodeInvalidTime},
-		{"a time with a space", attrs{"time": `"2026-11-21 12:00:00Z"`}, events.CodeInvalidTime},
-		{"a time with a comma", attrs{"time": `"2026-11-21T12:00:00,5Z"`}, events.CodeInvalidTime},
-		{"a time with a one-digit hour", attrs{"time": `"2026-11-21T2:00:00Z"`}, events.CodeInvalidTime},
-		{"a time with a bare point", attrs{"time": `"2026-11-21T12:00:00.Z"`}, events.CodeInvalidTime},
-		{"a time in lower case", attrs{"time": `"2026-11-21t12:00:00z"`}, events.CodeInvalidTime},
-		{"a time with an offset of a day", attrs{"time": `"2026-11-21T12:00:00+24:00"`}, events.CodeInvalidTime},
-		{"a time with an offset of 60 minutes", attrs{"time": `"2026-11-21T12:00:00+01:60"`}, events.CodeInvalidTime},
-		{"a time with a short offset", attrs{"time": `"2026-11-21T12:00:00+01"`}, events.CodeInvalidTime},
-		{"a day that is not", attrs{"time": `"2026-02-30T12:00:00Z"`}, events.CodeInvalidTime},
-		{"a leap second", attrs{"time": `"2016-12-31T23:59:60Z"`}, events.CodeInvalidTime},
-		{"a time before 1970", attrs{"time": `"1969-12-31T23:59:59Z"`}, events.CodeInvalidTime},
-		{"a time that is past 9999 in UTC", attrs{"time": `"9999-12-31T23:59:59-01:00"`}, events.CodeInvalidTime},
-		{"a time that is a number", attrs{"time": `1795262400`}, events.CodeInvalidTime},
-		{"a time with a long fraction", attrs{"time": `"2026-11-21T12:00:00.` + strings.Repeat("0", 60) + `Z"`}, events.CodeInvalidTime},
-		{"no data", attrs{"data": ``}, events.CodeInvalidData},
-		{"data that is a string", attrs{"data": `"x"`}, events.CodeInvalidData},
-		{"tokens in clear", attrs{"data": `{"access_token":"t"}`}, events.CodePlainRefused},
-		{"empty data", attrs{"data": `{}`}, events.CodePlainRefused},
-		{"a seal without kid", attrs{"data": strings.Replace(sealedData, `"kid":"k1",`, "", 1)}, events.CodeInvalidData},
-		{"a seal with an empty kid", attrs{"data": strings.Replace(sealedData, `k1`, "", 1)}, events.CodeInvalidData},
-		{"a seal with a slash in its kid", attrs{"data": strings.Replace(sealedData, `k1`, "k/1", 1)}, events.CodeInvalidData},
-		{"a seal with a kid of 65 bytes", attrs{"data": strings.Replace(sealedData, `k1`, strings.Repeat("k", 65), 1)}, events.CodeInvalidData},
-		{"a seal with a kid that is a number", attrs{"data": strings.Replace(sealedData, `"k1"`, "1", 1)}, events.CodeInvalidData},
-		{"a seal with padding", attrs{"data": strings.Replace(sealedData, `AA",`, `AA=",`, 1)}, events.CodeInvalidData},
-		{"a seal with a line break", attrs{"data": strings.Replace(sealedData, `"AAAA`, `"AA\r\nAA`, 1)}, events.CodeInvalidData},
-		{"a seal in the other alphabet", attrs{"data": strings.Replace(sealedData, `"AAAA`, `"AA+/`, 1)}, events.CodeInvalidData},
-		{"a seal with trailing bits", attrs{"data": strings.Replace(sealedData, `AAA",`, `AAB",`, 1)}, events.CodeInvalidData},
-		{"a seal too short for a tag", attrs{"data": `{"kid":"k","enc":"AAAA","ct":"AAAA"}`}, events.CodeInvalidData},
-		{"a seal with a field more", attrs{"data": strings.Replace(sealedData, `{`, `{"url":"x",`, 1)}, events.CodeUnknownField},
-		{"a seal beside tokens in clear", attrs{"data": strings.Replace(sealedData, `{`, `{"access_token":"x",`, 1)}, events.CodeUnknownField},
-		{"a field of the seal twice", attrs{"data": strings.Replace(sealedData, `{`, `{"kid":"k2",`, 1)}, events.CodeDuplicateField},
-	} {
+	for _, c := range wrongAcquired {
 		t.Run(c.name, func(t *testing.T) {
-			a := validAttrs()
-			for name, v := range c.with {
-				a[name] = v
-			}
-			refused(t, events.Decoder{}, a.message(acquiredSubject), c.want)
+			refused(t, events.Decoder{}, validAttrs().with(c.with).message(acquiredSubject), c.want)
 		})
 	}
 }
@@ -174,11 +179,7 @@ func TestDecodeAcceptsWhatCloudEventsAllows(t *testing.T) {
 		{"an id with other letters", attrs{"id": `"2b7a5d0c4e81/äöü 01"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := validAttrs()
-			for name, v := range c.with {
-				a[name] = v
-			}
-			e := decode(t, a.message(acquiredSubject))
+			e := decode(t, validAttrs().with(c.with).message(acquiredSubject))
 			if e.Kind != events.Acquired || e.Key != acme || e.Sealed == nil || e.Sealed.KeyID != "k1" || e.Plain != nil {
 				t.Errorf("read %+v", e)
 			}

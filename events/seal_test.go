@@ -78,12 +78,7 @@ func TestASealOpensForItsOwnEventOnly(t *testing.T) {
 			t.Run(s.name+" in "+c.name, func(t *testing.T) {
 				a := validAttrs()
 				a["data"] = string(data)
-				for _, set := range []attrs{original, c.with} {
-					for name, v := range set {
-						a[name] = v
-					}
-				}
-				_, err := r.Open(t.Context(), decode(t, a.message(c.subject)))
+				_, err := r.Open(t.Context(), decode(t, a.with(original).with(c.with).message(c.subject)))
 				if !errors.Is(err, c.want) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}

@@ -10,36 +10,40 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
+// wrongTokenSets are refused, by the code want.
+var wrongTokenSets = []struct {
+	name, set string
+	want      events.Code
+}{
+	{"no access token", `{"refresh_token":"r"}`, events.CodeInvalidTokenSet},
+	{"an empty access token", `{"access_token":""}`, events.CodeInvalidTokenSet},
+	{"a null access token", `{"access_token":null}`, events.CodeInvalidTokenSet},
+	{"an access token that is a number", `{"access_token":1}`, events.CodeInvalidTokenSet},
+	{"an access token with a newline, which could end a header", `{"access_token":"a\r\nHost: x"}`, events.CodeInvalidTokenSet},
+	{"an access token beyond ASCII", `{"access_token":"é"}`, events.CodeInvalidTokenSet},
+	{"an access token of 16 KiB and a byte", `{"access_token":` + long(16<<10+1) + `}`, events.CodeInvalidTokenSet},
+	{"an empty refresh token", `{"access_token":"a","refresh_token":""}`, events.CodeInvalidTokenSet},
+	{"a refresh token with a tab", `{"access_token":"a","refresh_token":"\t"}`, events.CodeInvalidTokenSet},
+	{"an ID token that is an object", `{"access_token":"a","id_token":{}}`, events.CodeInvalidTokenSet},
+	{"an expiry in seconds", `{"access_token":"a","expires_at":3600}`, events.CodeInvalidTokenSet},
+	{"an expiry that is no time", `{"access_token":"a","expires_at":"soon"}`, events.CodeInvalidTokenSet},
+	{"a null expiry", `{"access_token":"a","grant_expires_at":null}`, events.CodeInvalidTokenSet},
+	{"a scope that is a list", `{"access_token":"a","scope":["x"]}`, events.CodeInvalidTokenSet},
+	{"a scope of 4 KiB and a byte", `{"access_token":"a","scope":` + long(4<<10+1) + `}`, events.CodeInvalidTokenSet},
+	{"a token type of 65 bytes", `{"access_token":"a","token_type":` + long(65) + `}`, events.CodeInvalidTokenSet},
+	{"a subject of 513 bytes", `{"access_token":"a","subject":` + long(513) + `}`, events.CodeInvalidTokenSet},
+	{"an issuer with a control character", `{"access_token":"a","issuer":"\u0007"}`, events.CodeInvalidTokenSet},
+	{"an empty consent reference", `{"access_token":"a","consent_ref":""}`, events.CodeInvalidTokenSet},
+	{"a connection id that is a number", `{"access_token":"a","provider_connection_id":42}`, events.CodeInvalidTokenSet},
+	{"a field of another contract", `{"access_token":"a","expires_in":3600}`, events.CodeUnknownField},
+	{"a field in another case", `{"Access_Token":"a"}`, events.CodeUnknownField},
+	{"one field twice", `{"access_token":"a","access_token":"b"}`, events.CodeDuplicateField},
+}
+
+func long(n int) string { return `"` + strings.Repeat("x", n) + `"` }
+
 func TestTokenSetsAreRefusedByCode(t *testing.T) {
-	long := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
-	for _, c := range []struct {
-		name, set string
-		want      events.Code
-	}{
-		{"no access token", `{"refresh_token":"r"}`, events.CodeInvalidTokenSet},
-		{"an empty access token", `{"access_token":""}`, events.CodeInvalidTokenSet},
-		{"a null access token", `{"access_token":null}`, events.CodeInvalidTokenSet},
-		{"an access token that is a number", `{"access_token":1}`, events.CodeInvalidTokenSet},
-		{"an access token with a newline, which could end a header", `{"access_token":"a\r\nHost: x"}`, events.CodeInvalidTokenSet},
-		{"an access token beyond ASCII", `{"access_token":"é"}`, events.CodeInvalidTokenSet},
-		{"an access token of 16 KiB and a byte", `{"access_token":` + long(16<<10+1) + `}`, events.CodeInvalidTokenSet},
-		{"an empty refresh token", `{"access_token":"a","refresh_token":""}`, events.CodeInvalidTokenSet},
-		{"a refresh token with a tab", `{"access_token":"a","refresh_token":"\t"}`, events.CodeInvalidTokenSet},
-		{"an ID token that is an object", `{"access_token":"a","id_token":{}}`, events.CodeInvalidTokenSet},
-		{"an expiry in seconds", `{"access_token":"a","expires_at":3600}`, events.CodeInvalidTokenSet},
-		{"an expiry that is no time", `{"access_token":"a","expires_at":"soon"}`, events.CodeInvalidTokenSet},
-		{"a null expiry", `{"access_token":"a","grant_expires_at":null}`, events.CodeInvalidTokenSet},
-		{"a scope that is a list", `{"access_token":"a","scope":["x"]}`, events.CodeInvalidTokenSet},
-		{"a scope of 4 KiB and a byte", `{"access_token":"a","scope":` + long(4<<10+1) + `}`, events.CodeInvalidTokenSet},
-		{"a token type of 65 bytes", `{"access_token":"a","token_type":` + long(65) + `}`, events.CodeInvalidTokenSet},
-		{"a subject of 513 bytes", `{"access_token":"a","subject":` + long(513) + `}`, events.CodeInvalidTokenSet},
-		{"an issuer with a control character", `{"access_token":"a","issuer":"\u0007"}`, events.CodeInvalidTokenSet},
-		{"an empty consent reference", `{"access_token":"a","consent_ref":""}`, events.CodeInvalidTokenSet},
-		{"a connection id that is a number", `{"access_token":"a","provider_connection_id":42}`, events.CodeInvalidTokenSet},
-		{"a field of another contract", `{"access_token":"a","expires_in":3600}`, events.CodeUnknownField},
-		{"a field in another case", `{"Access_Token":"a"}`, events.CodeUnknownField},
-		{"one field twice", `{"access_token":"a","access_token":"b"}`, events.CodeDuplicateField},
-	} {
+	for _, c := range wrongTokenSets {
 		t.Run(c.name, func(t *testing.T) {
 			a := validAttrs()
 			a["data"] = c.set
@@ -103,6 +107,7 @@ func TestEventsThatAWorkerWouldRefuseAreNotMade(t *testing.T) {
 		}},
 		{"no source", func() (*events.Event, error) { return events.NewAcquired(acme, "", tokenSet(), noon) }},
 		{"a source with a newline", func() (*events.Event, error) { return events.NewDisconnect(acme, "a\nb", "", noon) }},
+		{"a source that is not UTF-8", func() (*events.Event, error) { return events.NewDisconnect(acme, "a\xff", "", noon) }},
 		{"no organization", func() (*events.Event, error) { return events.NewAcquired(key("", "finch"), source, tokenSet(), noon) }},
 		{"a disconnect without company", func() (*events.Event, error) { return events.NewDisconnect(key("acme", "finch"), source, "", noon) }},
 		{"a refresh without company", func() (*events.Event, error) { return events.NewRefresh(key("acme", "finch"), source, "", noon) }},
