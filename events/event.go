@@ -55,7 +55,7 @@ type Event struct {
 	spelledTime string // Time as the event spells it, which is what a seal is bound to
 }
 
-// ErrInvalidEvent: what was to be published is no valid event. The error says which part of it is not.
+// ErrInvalidEvent says that what was to be published is no valid event, and which part of it is not.
 var ErrInvalidEvent = errors.New("invalid event")
 
 // NewAcquired makes an event that says that a token set was obtained for key at the time at. Where only the provider is

@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"fmt"
-	"log"
 	"time"
 
 	"github.com/tokenworker/tokenworker"
@@ -18,7 +17,7 @@ func Example() {
 		"created_at": "2026-11-01T00:00:00Z"
 	}`))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	connection := tokenworker.Key{OrgID: "acme", ProviderID: "finch", CompanyID: "Größe & Co."}
 	e, err := events.NewAcquired(connection, "//onboarding.example/connect", tokenworker.TokenSet{
@@ -26,14 +25,14 @@ func Example() {
 		RefreshToken: tokenworker.SecretString("from the provider, too"),
 	}, time.Now())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := e.Seal(key); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	m, err := e.Message()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(m.Subject)
 	fmt.Println(len(m.ID), "hex digits for the header", events.MessageIDHeader)

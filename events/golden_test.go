@@ -201,9 +201,9 @@ func TestANoticeMadeTwiceIsTheSameEvent(t *testing.T) {
 
 func TestNoticesAreReadLenientlyButNotBlindly(t *testing.T) {
 	valid := readGolden(t, "stored")
-	replace := func(old, new string) events.Message {
+	replace := func(part, by string) events.Message {
 		m := valid
-		m.Body = bytes.Replace(m.Body, []byte(old), []byte(new), 1)
+		m.Body = bytes.Replace(m.Body, []byte(part), []byte(by), 1)
 		return m
 	}
 	if _, err := events.ParseNotice(replace(`{"specversion"`, `{"later":{"x":1},"specversion"`)); err != nil {

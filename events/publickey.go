@@ -26,7 +26,7 @@ type publicKeyJSON struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// ErrInvalidPublicKey: what was given is not the public key of a worker.
+// ErrInvalidPublicKey says that what was given is not the public key of a worker.
 var ErrInvalidPublicKey = errors.New("invalid public key")
 
 // NewPublicKey makes a key from its serialized form (RFC 9180 SerializePublicKey). The error is [ErrInvalidPublicKey].
