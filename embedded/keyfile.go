@@ -66,12 +66,9 @@ func (f *KeyFile) GenerateDataKey(ctx context.Context, encryptionContext map[str
 	}
 	plain := make([]byte, fileKeyBytes)
 	_, _ = rand.Read(plain) // never fails: crypto/rand.Read
-	header := appendWrappedHeader(nil, f.current)
-	return tokenworker.DataKey{
-		Plain:   tokenworker.NewSecret(plain),
-		Wrapped: f.keys[f.current].Seal(header, nil, plain, wrappedAdditionalData(f.current, encryptionContext)),
-		KeyID:   f.current,
-	}, nil
+	header, additionalData := appendWrappedHeader(nil, f.current), wrappedAdditionalData(f.current, encryptionContext)
+	wrapped := f.keys[f.current].Seal(header, nil, plain, additionalData) //nolint:gosec // G407: it draws its own nonce
+	return tokenworker.DataKey{Plain: tokenworker.NewSecret(plain), Wrapped: wrapped, KeyID: f.current}, nil
 }
 
 // Decrypt implements [tokenworker.KeyService].

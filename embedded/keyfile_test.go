@@ -264,7 +264,7 @@ func TestAPrintedKeyFileShowsNoKey(t *testing.T) {
 	printed := fmt.Sprintf("%v %+v %#v", f, f, f)
 	key := file.Keys[0].Key
 	for _, form := range []string{
-		string(key), hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key), strings.Trim(fmt.Sprint(key[:8]), "[]"),
+		string(key), hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key), strings.Trim(fmt.Sprintf("%d", key[:8]), "[]"),
 	} {
 		if strings.Contains(printed, form) {
 			t.Errorf("shows the key: %s", printed)

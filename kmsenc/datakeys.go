@@ -133,13 +133,14 @@ func (d *dataKeys) loadCurrent(
 	}
 	next := tokenworker.WrappedKey{Name: name, KeyID: made.KeyID, Wrapped: made.Wrapped, CreatedAt: d.now()}
 	kept, err := d.store.PutWrappedKey(ctx, next, stored.Wrapped)
-	if err != nil || !bytes.Equal(kept.Wrapped, made.Wrapped) {
-		made.Plain.Wipe()
-	} else {
-		d.unwrapped.put(keyRef{scope, orgID, made.KeyID, made.Wrapped}.id(), made.Plain)
-	}
 	if err != nil {
+		made.Plain.Wipe()
 		return tokenworker.WrappedKey{}, err
+	}
+	if bytes.Equal(kept.Wrapped, made.Wrapped) {
+		d.unwrapped.put(keyRef{scope, orgID, made.KeyID, made.Wrapped}.id(), made.Plain)
+	} else {
+		made.Plain.Wipe() // another replica was faster
 	}
 	d.remember(kept)
 	return kept, nil

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tokenworker/tokenworker"
+	"pgregory.net/rapid"
 )
 
 // fixture is a replica with its surroundings. It is made inside a synctest bubble, whose clock it follows.
@@ -95,8 +97,7 @@ func TestAnUnwrappedKeyIsForgottenAfterFifteenMinutes(t *testing.T) {
 			after     time.Duration
 			decrypted int64
 		}{{14 * time.Minute, 0}, {2 * time.Minute, 1}, {14 * time.Minute, 0}, {2 * time.Minute, 1}} {
-			time.Sleep(c.after)
-			synctest.Wait()
+			later(c.after)
 			if _, err := f.sealer.Open(t.Context(), acme, first, sealed); err != nil {
 				t.Fatal(err)
 			}
@@ -110,11 +111,11 @@ func TestTheCurrentKeyIsRenewedAfterSevenDays(t *testing.T) {
 		other := f.replica()
 		before := mustSeal(t, f.sealer, acme, first, "plaintext")
 		mustSeal(t, other, acme, first, "plaintext")
-		time.Sleep(renewAfter - time.Minute)
+		later(renewAfter - time.Minute)
 		if wrappedIn(t, mustSeal(t, f.sealer, acme, first, "plaintext")) != wrappedIn(t, before) {
 			t.Error("renewed before seven days")
 		}
-		time.Sleep(time.Minute)
+		later(time.Minute)
 		after := mustSeal(t, f.sealer, acme, first, "plaintext")
 		if wrappedIn(t, after) == wrappedIn(t, before) {
 			t.Error("not renewed after seven days")
@@ -308,17 +309,34 @@ func TestARefusedOrganizationLeavesTheOthersUnharmed(t *testing.T) {
 func TestAStoreThatIsDownFailsOnlyWhatNeedsIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		sealed := mustSeal(t, f.sealer, acme, first, "plaintext")
-		f.store.err = tokenworker.ErrUnavailable
+		f.asked()
+		f.store.readErr = tokenworker.ErrUnavailable
 		mustSeal(t, f.sealer, acme, first, "plaintext")
 		replica := f.replica()
-		if _, err := replica.Open(t.Context(), acme, first, sealed); err != nil {
-			t.Errorf("opening needs no store: %v", err)
-		}
 		if _, err := replica.Seal(t.Context(), acme, first, nil); !errors.Is(err, tokenworker.ErrUnavailable) {
 			t.Errorf("a first seal: %v, want ErrUnavailable", err)
 		}
-		f.store.err = nil
+		f.wantAsked(t, "while it cannot be read", 0, 0)
+		if _, err := replica.Open(t.Context(), acme, first, sealed); err != nil {
+			t.Errorf("opening needs no store: %v", err)
+		}
+		f.store.readErr = nil
 		mustSeal(t, replica, acme, first, "plaintext")
+	})
+}
+
+func TestADataKeyThatCouldNotBeStoredIsNotUsed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.store.writeErr = tokenworker.ErrUnavailable
+		if _, err := f.sealer.Seal(t.Context(), acme, first, nil); !errors.Is(err, tokenworker.ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
+		}
+		f.store.writeErr = nil
+		sealed := mustSeal(t, f.sealer, acme, first, "plaintext")
+		f.wantAsked(t, "two tries", 2, 0)
+		if wrappedIn(t, sealed) != string(f.store.keys["org/acme"].Wrapped) {
+			t.Error("sealed under a key that is not in the store")
+		}
 	})
 }
 
@@ -396,4 +414,27 @@ func TestACacheThatIsTooSmallCostsCallsOnly(t *testing.T) {
 		})
 	}
 	callers.Wait()
+}
+
+// Two references share an unwrapped key exactly when the key service would be asked the same.
+func TestTheCacheKeepsApartWhatTheKeyServiceKeepsApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(label string) keyRef {
+			return keyRef{
+				scope:   drawScope(t, label),
+				orgID:   rapid.StringMatching("[ab]{1,2}").Draw(t, label+" organization"),
+				keyID:   rapid.StringMatching("[ab]{1,2}").Draw(t, label+" key id"),
+				wrapped: []byte(rapid.StringMatching("[ab]{1,2}").Draw(t, label+" wrapped")),
+			}
+		}
+		a, b := draw("first"), draw("second")
+		if rapid.Bool().Draw(t, "one pool or another") {
+			b.scope = a.scope
+		}
+		same := a.keyID == b.keyID && bytes.Equal(a.wrapped, b.wrapped) &&
+			maps.Equal(a.scope.encryptionContext(a.orgID), b.scope.encryptionContext(b.orgID))
+		if (a.id() == b.id()) != same {
+			t.Fatalf("%+v and %+v: %q and %q", a, b, a.id(), b.id())
+		}
+	})
 }

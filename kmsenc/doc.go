@@ -34,20 +34,19 @@
 // # Scopes
 //
 // A scope says who shares a data key. It is chosen when sealing; opening goes by the header, so a changed setting leaves
-// older rows readable. What each costs, for R replicas (a cold key costs one call, a warm one none):
+// older rows readable. What each costs in calls, where a key is in use when anything lies under it that is sealed or
+// opened:
 //
-//	scope    calls for seals                       calls for opens                     one data key covers
-//	org      1 a week an organization, then one    the same keys, so mostly none; one  one organization
-//	         for each 15 minutes and replica in    for each older key that rows
-//	         which it seals at all                 still lie under
-//	token    1 a seal                              1 a token set, 15 minutes and       one token set
-//	                                               replica in which it is read
-//	pool:N   as org, with N in place of the        as org                              the organizations of
-//	         organizations                                                             one pool
+//	scope    GenerateDataKey             Decrypt                                one data key covers
+//	org      1 a week and organization   1 for each key in use, replica and     an organization
+//	                                     15 minutes
+//	pool:N   1 a week and pool           as org                                 a pool of organizations
+//	token    1 a seal                    1 for each token set opened, replica   a token set
+//	                                     and 15 minutes
 //
-// With "org", 100 organizations of 1,000 connections refreshed hourly cost at most 4 calls an organization, hour and
-// replica for 1,000 refreshes: 0.004 calls a refresh. With 100,000 organizations of one connection every refresh meets
-// a cold key, one call each; "pool:N" is for that.
+// Under "org", an organization of 1,000 connections that are refreshed hourly costs each replica 4 calls an hour: 0.004
+// calls a refresh with one replica, 0.012 with three. With 100,000 organizations of one connection, every refresh
+// meets a cold key and makes a call; "pool:N" is for them.
 //
 // What each isolates: under "org" and "token", KMS itself keeps organizations apart, because it unwraps only under the
 // encryption context that names the organization; a key policy can fence them with kms:EncryptionContext:org, and
@@ -59,17 +58,17 @@
 //
 // # The life of a data key
 //
-//	                    GenerateDataKey
-//	                          │
-//	          ┌───────────────▼──────────────┐ 7 days, or it no    ┌──────────────────────────────┐
-//	   item   │ current: seals and opens     │ longer unwraps      │ former: opens what it sealed │
-//	          │ wrapped in the store's item  ├────────────────────►│ wrapped in those rows alone  │
-//	          └──┬────────────────────────▲──┘                     └──┬────────────────────────▲──┘
-//	   Decrypt,  │                        │ 15 minutes,               │                        │
-//	   or fresh  ▼                        │ or evicted                ▼                        │
-//	          ┌───────────────────────────┴──┐                     ┌───────────────────────────┴──┐
-//	  memory  │ unwrapped in the cache       │                     │ unwrapped in the cache       │
-//	          └──────────────────────────────┘                     └──────────────────────────────┘
+//	                  GenerateDataKey
+//	                        │
+//	        ┌───────────────▼──────────────┐ 7 days, or it no    ┌──────────────────────────────┐
+//	 item   │ current: seals and opens     │ longer unwraps      │ former: opens what it sealed │
+//	        │ wrapped in the store's item  ├────────────────────►│ wrapped in those rows alone  │
+//	        └──┬────────────────────────▲──┘                     └──┬────────────────────────▲──┘
+//	 Decrypt,  │                        │ 15 minutes,               │                        │
+//	 or fresh  ▼                        │ or evicted                ▼                        │
+//	        ┌───────────────────────────┴──┐                     ┌───────────────────────────┴──┐
+//	memory  │ unwrapped in the cache       │                     │ unwrapped in the cache       │
+//	        └──────────────────────────────┘                     └──────────────────────────────┘
 //
 // The current wrapped key of a scope is an item of the store ("org/acme", "pool/7"), shared by all replicas. The
 // replica that finds it missing or due makes the next one and swaps it in by compare-and-swap; the loser of a race

@@ -123,7 +123,7 @@ func put(b []byte, at int, bytes ...byte) []byte {
 // long returns a copy of b whose field at an offset is n bytes long instead of as long as old.
 func long(b []byte, at, n int, old string) []byte {
 	out := append([]byte(nil), b[:at]...)
-	out = binary.BigEndian.AppendUint16(out, uint16(n)) //nolint:gosec // a test's own small number
+	out = binary.BigEndian.AppendUint16(out, uint16(n))
 	out = append(out, make([]byte, n)...)
 	return append(out, b[at+2+len(old):]...)
 }

@@ -6,7 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"encoding/json"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -83,10 +83,9 @@ func (s *stubService) Decrypt(
 	return tokenworker.NewSecret(plain), nil
 }
 
-// contextBytes is injective: JSON of a map, its keys sorted.
+// contextBytes is injective: a map printed with its keys sorted and all strings quoted.
 func contextBytes(encryptionContext map[string]string) []byte {
-	b, _ := json.Marshal(encryptionContext) // never fails: a map of strings
-	return b
+	return fmt.Appendf(nil, "%q", encryptionContext)
 }
 
 func TestStubServiceKeepsTheContractOfKeyServices(t *testing.T) {
@@ -100,7 +99,8 @@ type memoryStore struct {
 	reads, writes int
 
 	beforePut func() // when set, runs before each write, outside the lock
-	err       error  // when set, every call fails with it
+	readErr   error  // when set, every read fails with it
+	writeErr  error  // when set, every write fails with it
 }
 
 func newMemoryStore() *memoryStore {
@@ -111,8 +111,8 @@ func (s *memoryStore) WrappedKey(_ context.Context, name string) (tokenworker.Wr
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
-	if s.err != nil {
-		return tokenworker.WrappedKey{}, s.err
+	if s.readErr != nil {
+		return tokenworker.WrappedKey{}, s.readErr
 	}
 	k, ok := s.keys[name]
 	if !ok {
@@ -130,8 +130,8 @@ func (s *memoryStore) PutWrappedKey(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writes++
-	if s.err != nil {
-		return tokenworker.WrappedKey{}, s.err
+	if s.writeErr != nil {
+		return tokenworker.WrappedKey{}, s.writeErr
 	}
 	if stored := s.keys[k.Name]; !bytes.Equal(stored.Wrapped, replaces) {
 		return stored, nil

@@ -44,15 +44,14 @@ func TestAKeyIsZeroedWhenItIsTooOldHoweverOftenItIsUsed(t *testing.T) {
 		key, memory := aKey(1)
 		c.put("a", key)
 		for range 14 {
-			time.Sleep(time.Minute)
+			later(time.Minute)
 			k, ok := c.pin("a")
 			if !ok {
 				t.Fatal("gone before its time")
 			}
 			k.release()
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		later(time.Minute)
 		if _, ok := c.pin("a"); ok {
 			t.Error("still there after 15 minutes")
 		}
@@ -67,16 +66,17 @@ func TestAReplacedKeysAgeDoesNotEndItsSuccessor(t *testing.T) {
 		c := newKeyCache(10, maxKeyAge)
 		old, _ := aKey(1)
 		c.put("a", old)
-		time.Sleep(10 * time.Minute)
+		k, _ := c.pin("a")
+		k.release()
+		later(10 * time.Minute)
 		key, memory := aKey(2)
 		c.put("a", key)
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
+		later(10 * time.Minute)
+		c.expire("a", k) // as when it was on its way while the key was replaced
 		if !c.has("a") || isZero(memory) {
 			t.Error("the successor is gone with its predecessor's age")
 		}
-		time.Sleep(5 * time.Minute)
-		synctest.Wait()
+		later(5 * time.Minute)
 		if c.has("a") || !isZero(memory) {
 			t.Error("the successor outlived its own age")
 		}

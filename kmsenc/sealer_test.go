@@ -263,7 +263,8 @@ func TestTheSameTokenSetNeverSealsToTheSameBytes(t *testing.T) {
 func TestASealIsAsLongAsTheStoreTakesAndNoLonger(t *testing.T) {
 	sealer := newTestSealer(t, newStubService(t), "org")
 	overhead := len(mustSeal(t, sealer, acme, first, ""))
-	largest := make([]byte, tokenworker.MaxSealedBytes-overhead)
+	tooLarge := make([]byte, tokenworker.MaxSealedBytes-overhead+1)
+	largest := tooLarge[1:]
 	sealed, err := sealer.Seal(t.Context(), acme, first, largest)
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +272,7 @@ func TestASealIsAsLongAsTheStoreTakesAndNoLonger(t *testing.T) {
 	if got, err := sealer.Open(t.Context(), acme, first, sealed); err != nil || !bytes.Equal(got, largest) {
 		t.Errorf("the largest does not open: %v", err)
 	}
-	if _, err := sealer.Seal(t.Context(), acme, first, append(largest, 0)); !errors.Is(err, tokenworker.ErrTooLarge) {
+	if _, err := sealer.Seal(t.Context(), acme, first, tooLarge); !errors.Is(err, tokenworker.ErrTooLarge) {
 		t.Errorf("one byte more: %v, want ErrTooLarge", err)
 	}
 }
