@@ -2,7 +2,11 @@ package events_test
 
 import (
 	"bytes"
+	"crypto/ecdh"
+	"crypto/hpke"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -129,6 +133,40 @@ func TestADeadLetterThatWasMovedOrAlteredIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := r.OpenDeadLetter(t.Context(), events.Message{Subject: c.subject, Body: []byte(c.body)})
+			if !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+// TestADeadLetterOfSomebodyElseIsRefused: whoever knows the public key can seal to it, so a seal that opens may still hold
+// anything.
+func TestADeadLetterOfSomebodyElseIsRefused(t *testing.T) {
+	r := newRing(t, events.SuiteX25519)
+	public, err := hpke.DHKEM(ecdh.X25519()).NewPublicKey(r.key.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := events.DeadLetterSubject(events.CodeTooOld, acquiredSubject)
+	info := []byte("tokenworker/v1\x00\x00\x00\x25com.github.tokenworker.dead_letter.v1\x00\x00\x00" + string(rune(len(subject))) + subject)
+	for _, c := range []struct {
+		name, plaintext string
+		want            error
+	}{
+		{"the message of its subject", `{"code":"too_old","subject":"` + acquiredSubject + `"}`, nil},
+		{"the message of another connection", `{"code":"too_old","subject":"tokens.v1.acquired.acme.finch.c-18"}`, events.CodeInvalidData},
+		{"another code", `{"code":"too_large","subject":"` + acquiredSubject + `"}`, events.CodeInvalidData},
+		{"no JSON", `x`, events.CodeInvalidData},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sealed, err := hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), info, []byte(c.plaintext))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := fmt.Sprintf(`{"kid":%q,"enc":%q,"ct":%q}`, r.key.KeyID,
+				base64.RawURLEncoding.EncodeToString(sealed[:32]), base64.RawURLEncoding.EncodeToString(sealed[32:]))
+			_, err = r.OpenDeadLetter(t.Context(), events.Message{Subject: subject, Body: []byte(body)})
 			if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}

@@ -141,7 +141,7 @@ func (e *Event) setAttributes(a attributes) error {
 	}
 	e.Source, e.ID, e.spelledTime = string(a.source.text), string(a.id.text), string(a.time.text)
 	var ok bool
-	if e.Time, ok = parseTime(a.time.text); !ok || a.time.kind != jsonString {
+	if e.Time, ok = readTime(a.time); !ok {
 		return CodeInvalidTime
 	}
 	return nil

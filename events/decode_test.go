@@ -108,6 +108,7 @@ var wrongAcquired = []struct {
 	{"a seal without kid", attrs{"data": strings.Replace(sealedData, `"kid":"k1",`, "", 1)}, events.CodeInvalidData},
 	{"a seal with an empty kid", attrs{"data": strings.Replace(sealedData, `k1`, "", 1)}, events.CodeInvalidData},
 	{"a seal with a slash in its kid", attrs{"data": strings.Replace(sealedData, `k1`, "k/1", 1)}, events.CodeInvalidData},
+	{"a seal with an escape in its kid", attrs{"data": strings.Replace(sealedData, `k1`, "k%41", 1)}, events.CodeInvalidData},
 	{"a seal with a kid of 65 bytes", attrs{"data": strings.Replace(sealedData, `k1`, strings.Repeat("k", 65), 1)}, events.CodeInvalidData},
 	{"a seal with a kid that is a number", attrs{"data": strings.Replace(sealedData, `"k1"`, "1", 1)}, events.CodeInvalidData},
 	{"a seal with padding", attrs{"data": strings.Replace(sealedData, `AA",`, `AA=",`, 1)}, events.CodeInvalidData},

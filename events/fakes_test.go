@@ -68,11 +68,12 @@ func (s *keyStore) DeleteWrappedKey(_ context.Context, name string) error {
 
 // keyService is a [tokenworker.KeyService] that keeps what it wrapped, under its context, and counts and can fail.
 type keyService struct {
-	mu       sync.Mutex
-	plain    map[string][]byte
-	decrypts int
-	fail     error
-	onUnwrap func() // called before an unwrapping, without the lock
+	mu        sync.Mutex
+	plain     map[string][]byte
+	generated int
+	decrypts  int
+	fail      error
+	onUnwrap  func() // called before an unwrapping, without the lock
 }
 
 func newKeyService() *keyService { return &keyService{plain: make(map[string][]byte)} }
@@ -83,6 +84,7 @@ func (s *keyService) GenerateDataKey(_ context.Context, ec map[string]string) (t
 	if s.fail != nil {
 		return tokenworker.DataKey{}, s.fail
 	}
+	s.generated++
 	plain := make([]byte, 32)
 	_, _ = rand.Read(plain)
 	wrapped := rand.Text()

@@ -75,8 +75,8 @@ func TestRotationKeepsTheKeyBeforeLive(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := r.Rotate(t.Context()); !errors.Is(err, events.ErrTwoKeys) {
-		t.Errorf("a third key: %v, want %v", err, events.ErrTwoKeys)
+	if _, err := r.Rotate(t.Context()); !errors.Is(err, events.ErrTwoKeys) || r.service.generated != 2 {
+		t.Errorf("a third key: %v, want %v; %d keys were generated", err, events.ErrTwoKeys, r.service.generated)
 	}
 }
 
@@ -117,6 +117,9 @@ func TestARetiredKeyOpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.clock.advance(noticed + time.Second) // the new key is dated a second after the old one
+	if _, err := r.Open(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.Retire(t.Context(), r.key.KeyID); err != nil {
 		t.Fatal(err)
 	}
