@@ -74,6 +74,7 @@ func (f *targetFlags) flags() []cli.Flag {
 func dataDirFlag(to *string, usage string) cli.Flag {
 	return &cli.StringFlag{
 		Name: "data-dir", Sources: env("data-dir"), Destination: to, Value: defaultDataDir(), TakesFile: true, Usage: usage,
+		DefaultText: "tokenworker in $XDG_DATA_HOME or ~/.local/share",
 	}
 }
 
@@ -101,7 +102,7 @@ func (f *targetFlags) deploymentFlags() []cli.Flag {
 		},
 		&cli.StringSliceFlag{
 			Name: "kms-key", Sources: env("kms-key"), Destination: &f.kmsKeys, DefaultText: defaultKMSKey,
-			Usage: "ARN, id or alias of the KMS key; the first wraps new data keys, `KEY`s after it only unwrap older ones",
+			Usage: "`KEY` of KMS by ARN, id or alias; may be repeated: the first wraps new data keys, the others only unwrap older ones",
 		},
 	}
 }

@@ -126,8 +126,8 @@ func retire(ctx context.Context, t *target, kid string) error {
 			return err
 		}
 		if n > 0 {
-			return fmt.Errorf("%d messages in %s are sealed to the key %s and would be lost: wait until they are handled; "+
-				"dead letters are kept for 14 days", n, stream, kid)
+			return fmt.Errorf("%s in %s is sealed to the key %s: wait until it is handled; dead letters go after 14 days",
+				count(n, "message", "messages"), stream, kid)
 		}
 	}
 	keys, err := t.keyring(ctx)

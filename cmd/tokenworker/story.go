@@ -224,6 +224,9 @@ func (s *story) refuse(ctx context.Context) (string, error) {
 		}
 		s.letters = append(s.letters, letter)
 	}
+	if err := s.settled(ctx); err != nil { // by then what was in clear is overwritten
+		return "", err
+	}
 	if _, err := s.dev.store.Get(ctx, s.other); !errors.Is(err, tokenworker.ErrNotFound) {
 		return "", fmt.Errorf("looking up the other connection gave: %w", orNone(err))
 	}

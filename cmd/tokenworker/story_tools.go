@@ -104,7 +104,8 @@ func (s *story) replay(ctx context.Context, letter events.Message) error {
 	return err
 }
 
-// settled waits until the worker is done with every event, and makes sure that it refused and parked none on the way.
+// settled waits until the worker is done with every event, and makes sure that it has parked none and refused only the
+// three that are bad.
 func (s *story) settled(ctx context.Context) error {
 	counts := map[string]uint64{}
 	for {

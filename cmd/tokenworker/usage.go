@@ -47,21 +47,18 @@ func strict(c *cli.Command) *cli.Command {
 
 // noArguments refuses arguments. For a group of commands an argument is a command that it does not have.
 func noArguments(_ context.Context, c *cli.Command) error {
-	isRoot := c.Root() == c
+	isGroup := len(commandNames(c)) > 0
 	switch {
 	case c.Name == "help": // the library's, whose arguments name a command
 		return nil
-	case len(c.Commands) == 0 && c.Args().Present():
-		return wrongUse("%s takes no arguments", c.Name)
-	case len(c.Commands) == 0:
-		return nil
-	case !c.Args().Present() && isRoot:
-		return nil // shows the help
-	case !c.Args().Present():
-		return wrongUse("%s needs a command: %s", c.Name, strings.Join(commandNames(c), ", "))
-	default:
+	case isGroup && c.Args().Present():
 		return wrongUse("unknown command %q%s", c.Args().First(), suggestion(c))
+	case isGroup && c.Root() != c: // without a command the program shows its help
+		return wrongUse("%s needs a command: %s", c.Name, strings.Join(commandNames(c), ", "))
+	case !isGroup && c.Args().Present():
+		return wrongUse("%s takes no arguments", c.Name)
 	}
+	return nil
 }
 
 // suggestion is what the user may have meant.

@@ -15,6 +15,7 @@ import (
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/rotator"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -91,7 +92,7 @@ func (f *workerFlags) newWorker(
 	}
 	w.Worker, err = consumer.New(consumer.Config{
 		Epoch: w.epoch, AllowPlain: f.allowPlain, Acquired: f.concurrency, Grace: f.shutdownLimit,
-		Logger: log, Registerer: metrics,
+		Due: rotator.Schedule{}.Due, Logger: log, Registerer: metrics,
 	}, p.js, w.keys, w.sealer, p.store)
 	if err != nil {
 		return nil, fmt.Errorf("making the worker: %w", err)

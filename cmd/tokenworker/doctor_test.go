@@ -1,0 +1,140 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestSubjectPatterns(t *testing.T) {
+	for _, test := range []struct {
+		pattern, subject string
+		want             bool
+	}{
+		{"a.b.c", "a.b.c", true},
+		{"a.b", "a.b.c", false},
+		{"a.b.c", "a.b", false},
+		{"a.*.c", "a.b.c", true},
+		{"a.*", "a.b.c", false},
+		{"*", "a", true},
+		{"a.>", "a.b.c", true},
+		{"a.>", "a", false},
+		{"a.b.>", "a.c.d", false},
+		{">", "a.b", true},
+	} {
+		if got := matches(test.pattern, test.subject); got != test.want {
+			t.Errorf("%s covers %s: %v, want %v", test.pattern, test.subject, got, test.want)
+		}
+	}
+}
+
+func TestRightsOfANATSUser(t *testing.T) {
+	worker := func() *rights {
+		return &rights{
+			Publish:   subjectRights{Allow: workerNeeds()},
+			Subscribe: subjectRights{Allow: []string{"_INBOX.>"}},
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*rights)
+		want   level
+	}{
+		"what a worker needs":                  {func(*rights) {}, ok},
+		"without one of them":                  {func(r *rights) { r.Publish.Allow = r.Publish.Allow[1:] }, bad},
+		"with one denied":                      {func(r *rights) { r.Publish.Deny = []string{"tokens.v1.dlq.>"} }, bad},
+		"without its inbox":                    {func(r *rights) { r.Subscribe.Allow = []string{"tokens.>"} }, bad},
+		"its inbox for a queue":                {func(r *rights) { r.Subscribe.Allow = []string{"_INBOX.> workers"} }, ok},
+		"everything":                           {func(r *rights) { r.Publish.Allow = nil }, warn},
+		"everything but what harms":            {func(r *rights) { r.Publish = subjectRights{Deny: workerExcess()} }, ok},
+		"the right to forge events":            {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "tokens.v1.acquired.>") }, warn},
+		"the right to delete the stream":       {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "$JS.API.STREAM.>") }, warn},
+		"those of another role, which is fine": {func(r *rights) { r.Publish.Allow = []string{"tokens.v1.acquired.>"} }, ok},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := worker()
+			test.change(r)
+			got := r.examine()
+			if len(got) != 1 || got[0].Level != test.want || (got[0].Level != ok) != (got[0].Why != "") {
+				t.Errorf("got %+v, want one that is %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestKeyPoliciesThatLetEverybodyIn(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy, want string
+	}{
+		"an account":                      {`{"Statement":[{"Sid":"root","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"kms:*"}]}`, ""},
+		"everybody":                       {`{"Statement":[{"Sid":"all","Effect":"Allow","Principal":"*"}]}`, "all"},
+		"every AWS principal":             {`{"Statement":[{"Sid":"all","Effect":"Allow","Principal":{"AWS":"*"}}]}`, "all"},
+		"everybody in a list":             {`{"Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::1:root","*"]}}]}`, "number 1"},
+		"everybody, in a later statement": {`{"Statement":[{"Effect":"Allow","Principal":{"Service":"x"}},{"Effect":"Allow","Principal":"*"}]}`, "number 2"},
+		"everybody on a condition":        {`{"Statement":[{"Effect":"Allow","Principal":"*","Condition":{"StringEquals":{"kms:CallerAccount":"1"}}}]}`, ""},
+		"everybody denied":                {`{"Statement":[{"Effect":"Deny","Principal":"*"}]}`, ""},
+		"a service":                       {`{"Statement":[{"Effect":"Allow","Principal":{"Service":"logs.amazonaws.com"}}]}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := opensToAll(test.policy); err != nil || got != test.want {
+				t.Errorf("got %q, %v; want %q", got, err, test.want)
+			}
+		})
+	}
+	if _, err := opensToAll("no JSON"); err == nil {
+		t.Error("what is no policy was read")
+	}
+}
+
+func TestClocks(t *testing.T) {
+	before := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	after := before.Add(100 * time.Millisecond)
+	for name, test := range map[string]struct {
+		there time.Time
+		want  level
+	}{
+		"within the question":     {before.Add(50 * time.Millisecond), ok},
+		"a little behind":         {before.Add(-time.Second), ok},
+		"behind":                  {before.Add(-2 * time.Second), warn},
+		"ahead":                   {after.Add(2 * time.Second), warn},
+		"so far behind as counts": {before.Add(-5 * time.Minute), warn},
+		"too far behind":          {before.Add(-5*time.Minute - 1), bad},
+		"too far ahead":           {after.Add(6 * time.Minute), bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := examineSkew("NATS", test.there, before, after); got.Level != test.want {
+				t.Errorf("got %+v, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFilesThatAreOpenToOthers(t *testing.T) {
+	for name, test := range map[string]struct {
+		dir, file os.FileMode
+		want      level
+	}{
+		"private":           {0o700, 0o600, ok},
+		"a readable file":   {0o700, 0o640, bad},
+		"an open folder":    {0o755, 0o600, bad},
+		"a writable by all": {0o700, 0o602, bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "key.json"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for path, mode := range map[string]os.FileMode{filepath.Join(dir, "key.json"): test.file, dir: test.dir} {
+				if err := os.Chmod(path, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := examineModes(dir); got.Level != test.want {
+				t.Errorf("got %+v, want %s", got, test.want)
+			}
+		})
+	}
+}

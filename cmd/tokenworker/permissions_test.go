@@ -1,0 +1,160 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// startGuardedNATS runs a server with TLS and with the users and permissions that the guide gives. It returns the
+// program's settings to connect to it as any of them.
+func startGuardedNATS(t *testing.T) (url string, as func(user string) []string) {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	certificate, key := selfSigned(t)
+	cert := write("cert.pem", certificate)
+	_, accounts, _ := between(t, readGuide(t), "```nats\n", "```")
+	for _, user := range []string{"worker", "publisher", "operator"} {
+		password := "canary-" + user
+		write(user, password+"\n")
+		accounts = strings.ReplaceAll(accounts, "$"+strings.ToUpper(user)+"_PASSWORD", password)
+	}
+	options, err := server.ProcessConfigFile(write("nats.conf", fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n%s", cert,
+		write("key.pem", key), accounts)))
+	if err != nil {
+		t.Fatalf("the guide's NATS configuration: %v", err)
+	}
+	options.Host, options.Port, options.NoLog, options.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
+	options.JetStream, options.StoreDir = true, t.TempDir()
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { stopNATS(s) })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("NATS does not get ready")
+	}
+	return s.ClientURL(), func(user string) []string {
+		return []string{
+			"TOKENWORKER_NATS_CA=" + cert, "TOKENWORKER_NATS_USER=" + user,
+			"TOKENWORKER_NATS_PASSWORD_FILE=" + filepath.Join(dir, user),
+		}
+	}
+}
+
+// selfSigned makes a certificate for 127.0.0.1, which is its own authority, and its key, both in PEM.
+func selfSigned(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "NATS under test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
+	url, as := startGuardedNATS(t)
+	p := newDeployment(t, url)
+	user := func(name string) *program { return &program{t, append(p.env[:len(p.env):len(p.env)], as(name)...)} }
+	worker, publisher, operator := user("worker"), user("publisher"), user("operator")
+
+	operator.must("", "setup", "--replicas", "1")
+	operator.must("", "setup", "--check", "--replicas", "1")
+	running := worker.start("run")
+	running.await("working")
+
+	public := filepath.Join(t.TempDir(), "public.json")
+	if err := os.WriteFile(public, []byte(operator.must("", "keys", "show")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(args ...string) map[string]any {
+		o := publisher.run("a-token", append([]string{"publish"}, append(args, connection, "--wait", "--json")...)...)
+		return object(t, o.stdout)
+	}
+	expectFields(t, publish("acquired", "--public-key", public), map[string]any{"outcome": "stored"})
+	expectFields(t, publish("acquired", "--plain"), map[string]any{"outcome": "rejected"})
+	expectFields(t, publish("disconnect"), map[string]any{"outcome": "disconnected"})
+	letter := object(t, operator.must("", "dlq", "list", "--json"))
+	expectFields(t, letter, map[string]any{"code": "plain_refused"})
+	operator.must("", "dlq", "replay", fmt.Sprint(letter["sequence"]))
+	if o := operator.run("", "keys", "retire", "nobody"); !strings.Contains(o.stderr, "there is no key") {
+		t.Errorf("retiring an unknown key: %s", o.stderr)
+	}
+
+	for _, f := range objects(t, worker.must("", "doctor", "--json")) {
+		what := f["what"].(string)
+		if strings.HasPrefix(what, "NATS rights") && f["level"] != "ok" {
+			t.Errorf("the doctor of the worker says %v", f)
+		}
+		if strings.HasPrefix(what, "NATS transport") && what != "NATS transport: TLS" {
+			t.Errorf("the doctor of the worker says %v", f)
+		}
+	}
+	if o := publisher.run("", "dlq", "replay", "1"); o.code != 1 {
+		t.Errorf("a publisher replays a dead letter: %s", o.stdout)
+	}
+	if code := running.stop(); code != 0 {
+		t.Errorf("on SIGTERM the worker exits with %d", code)
+	}
+	if log := running.output(); strings.Contains(log, "ermission") || strings.Contains(log, "canary") {
+		t.Error("the worker lacks a right, or its log shows a password")
+	}
+}
+
+func TestCredentialsInAURLAreRefusedAndNotRepeated(t *testing.T) {
+	for _, args := range [][]string{{"dlq", "list"}, {"run"}, {"doctor"}} {
+		o := newProgram(t).run("", append(args, "--nats-url", "nats://someone:canary@127.0.0.1:4222")...)
+		if o.code != 2 || strings.Contains(o.stderr+o.stdout, "canary") {
+			t.Errorf("%v: exit code %d: %s", args, o.code, o.stderr)
+		}
+	}
+}
+
+func TestAWrongPasswordIsNotRepeated(t *testing.T) {
+	url, as := startGuardedNATS(t)
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram(t, append(as("worker"), "TOKENWORKER_NATS_PASSWORD_FILE="+file, "TOKENWORKER_NATS_URL="+url)...)
+	o := p.run("", "dlq", "list", "--log-level", "debug")
+	if o.code != 1 || !strings.Contains(o.stderr, "uthoriz") || strings.Contains(o.stderr, "canary") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+}
