@@ -231,6 +231,27 @@ func TestAReplayedDeadLetterAppliesUnderItsOriginalStamp(t *testing.T) {
 	}
 }
 
+func TestAReplayThatIsRefusedAgainIsKeptAgain(t *testing.T) {
+	r := newRig(t)
+	e, err := events.NewAcquired(acme, "test", tokenworker.TokenSet{AccessToken: tokenworker.SecretString(secret)}, time.Now())
+	must(t, err)
+	m, err := e.PlainMessage()
+	must(t, err)
+	r.publish(m)
+	r.start()
+	r.settled(streams.In)
+	for replays := 1; replays <= 2; replays++ {
+		letters := r.messages(streams.DLQ)
+		replay, err := events.Replay(letters[len(letters)-1])
+		must(t, err)
+		r.publish(replay)
+		r.settled(streams.In)
+		if got := len(r.messages(streams.DLQ)); got != 1+replays {
+			t.Fatalf("%d dead letters after %d replays, want one more each time", got, replays)
+		}
+	}
+}
+
 func TestAStoreThatIsDownIsWaitedOutWithoutAHotLoop(t *testing.T) {
 	r := newRig(t)
 	var down atomic.Bool

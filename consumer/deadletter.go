@@ -15,7 +15,7 @@ import (
 // a crash at any point leaves at least one of the two.
 func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, code events.Code) error {
 	letter, err := w.keys.SealDeadLetter(ctx, events.DeadLetter{
-		Code: code, Stamp: d.stamp, Entered: d.entered,
+		Code: code, Stamp: d.stamp, Entered: d.entered, Carrier: d.carrier,
 		Original: events.Message{Subject: d.subject, ID: d.messageID, Body: d.body},
 	})
 	if err != nil {
@@ -78,6 +78,7 @@ func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg) (*delivery, 
 		return d, events.CodeInvalidData // a dead letter is older than its replay
 	}
 	return &delivery{
+		carrier: d.carrier,
 		subject: letter.Original.Subject, messageID: letter.Original.ID, body: letter.Original.Body,
 		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries,
 	}, nil

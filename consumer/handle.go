@@ -18,6 +18,7 @@ import (
 // delivery is one event as it reached the worker: live, parked before, or replayed. Its stamp is its place in the
 // stream when it first came in, whichever way it came now.
 type delivery struct {
+	carrier   string // stream/sequence of the message that brings it now
 	subject   string
 	messageID string
 	body      []byte
@@ -38,6 +39,7 @@ func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, erro
 		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
 	}
 	return &delivery{
+		carrier: fmt.Sprintf("%s/%d", meta.Stream, meta.Sequence.Stream),
 		subject: msg.Subject(), messageID: msg.Headers().Get(events.MessageIDHeader), body: msg.Data(),
 		stamp:   tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream},
 		entered: meta.Timestamp, tries: meta.NumDelivered,

@@ -25,29 +25,27 @@ const (
 )
 
 // parkDelivery publishes the event unchanged on the parked stream, with its stamp. The event's own message may be
-// acknowledged once it returns nil.
+// acknowledged once it returns nil. The message id is that of the message which brought the event now: were it the
+// event's, one that is parked, refused and replayed within the duplicate window would be lost as a repeat.
 func (w *Worker) parkDelivery(ctx context.Context, d *delivery) error {
 	msg := nats.NewMsg(events.ParkedSubject(d.subject))
 	msg.Data = d.body
 	msg.Header.Set(stampHeader, d.stamp.String())
 	msg.Header.Set(enteredHeader, d.entered.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(messageIDHeader, d.messageID)
-	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithMsgID("parked/"+d.stamp.String())); err != nil {
+	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithMsgID("parked/"+d.carrier)); err != nil {
 		return fmt.Errorf("parking the event: %w", err)
 	}
 	return nil
 }
 
 // readParked restores the delivery that parkDelivery put aside.
-func (w *Worker) readParked(_ context.Context, msg jetstream.Msg) (*delivery, error) {
-	meta, err := msg.Metadata()
+func (w *Worker) readParked(ctx context.Context, msg jetstream.Msg) (*delivery, error) {
+	d, err := w.readLive(ctx, msg)
 	if err != nil {
-		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
+		return nil, err
 	}
-	d := &delivery{
-		subject: msg.Subject(), body: msg.Data(), tries: meta.NumDelivered, parked: true,
-		stamp: tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream}, entered: meta.Timestamp,
-	}
+	d.parked = true
 	subject, err := events.ParseParkedSubject(msg.Subject())
 	if err != nil {
 		return d, err
