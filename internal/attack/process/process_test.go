@@ -14,7 +14,7 @@ import (
 )
 
 // shell starts a script and waits until it has written "ready".
-func shell(t *testing.T, ctx context.Context, script string) *Process {
+func shell(ctx context.Context, t *testing.T, script string) *Process {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "log")
 	p, err := Start(ctx, Program{Path: "/bin/sh", Args: []string{"-c", script}, Env: []string{"SEEN=by-all"}, Log: log})
@@ -47,7 +47,7 @@ func TestStopTellsAnOrderlyEndFromAnyOther(t *testing.T) {
 		"has ended before it was asked": {"echo ready; exit 1", 10 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := shell(t, t.Context(), c.script)
+			p := shell(t.Context(), t, c.script)
 			if err := p.Stop(c.limit); (err == nil) != c.orderly || err != nil && !errors.Is(err, ErrStop) {
 				t.Errorf("Stop: %v", err)
 			}
@@ -62,7 +62,7 @@ func TestStopTellsAnOrderlyEndFromAnyOther(t *testing.T) {
 
 func TestAProcessEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := shell(t, ctx, "trap '' TERM INT; echo ready"+wait)
+	p := shell(ctx, t, "trap '' TERM INT; echo ready"+wait)
 	cancel()
 	<-p.Ended()
 }
@@ -72,7 +72,7 @@ func TestVisibleShowsArgumentsAndEnvironment(t *testing.T) {
 		t.Log("no /proc on this system: nothing to see")
 		return
 	}
-	p := shell(t, t.Context(), "echo ready; : an-argument"+wait)
+	p := shell(t.Context(), t, "echo ready; : an-argument"+wait)
 	for _, want := range []string{"an-argument", "SEEN=by-all"} {
 		if !strings.Contains(string(p.Visible()), want) {
 			t.Errorf("%q does not show", want)

@@ -1,0 +1,186 @@
+package main
+
+// P1 Durable: an event is acknowledged only after its effect is committed in the store, or it is kept as parked or as a
+// dead letter. A crash anywhere loses nothing acknowledged.
+//
+// kill -9 leaves the system's page cache alone, so this says nothing about a power cut: see what doctor says of
+// sync_interval.
+//
+// Breaks that were tried, and what the attack said:
+//
+//	TODO
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+	"github.com/tokenworker/tokenworker/internal/attack/proxy"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+var p1 = promise{
+	name: "P1", unit: "kills", usual: 10, full: 100,
+	attacks: []attack{
+		{"kill -9 of `tokenworker dev` (worker, NATS and SQLite in one) under load", killDev},
+		{"kill -9 of `tokenworker run`, or of its nats-server, under load, on LocalStack", killDeployment},
+	},
+}
+
+// settledWithin is how long the last events may take: those that a killed worker held come again after the
+// acknowledgement wait.
+const settledWithin = 3 * streams.AckWait
+
+func killDev(ctx context.Context, e *env, n int) error {
+	r, err := newDev(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return e.killUnderLoad(ctx, r, n, func(ctx context.Context, _ int) error {
+		r.process.Kill()
+		return e.restart(ctx, r)
+	})
+}
+
+// killDeployment kills one of three times the NATS server instead of the worker. The store and the key service throttle
+// one call in 100 and lose the reply to one.
+func killDeployment(ctx context.Context, e *env, n int) error {
+	r, err := newDeployment(ctx, e, nil)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	r.cloud.dynamoDB.SetFault(newFaultPlan(e.rand.Uint64(), 100, proxy.Throttle, proxy.DropReply).next)
+	r.cloud.kms.SetFault(newFaultPlan(e.rand.Uint64(), 100, proxy.Throttle, proxy.DropReply).next)
+	return e.killUnderLoad(ctx, r, n, func(ctx context.Context, i int) error {
+		if i%3 == 2 {
+			r.nats.Kill()
+			return r.nats.Start(ctx) //nolint:wrapcheck // our own
+		}
+		r.process.Kill()
+		return e.restart(ctx, r)
+	})
+}
+
+// restart starts the worker after a kill. One time in four it is killed again while it starts.
+func (e *env) restart(ctx context.Context, r *rig) error {
+	if e.rand.IntN(4) == 0 {
+		if err := r.launch(ctx); err != nil {
+			return err
+		}
+		if err := e.pause(ctx, 400*time.Millisecond); err != nil {
+			return err
+		}
+		r.process.Kill()
+	}
+	return r.start(ctx)
+}
+
+// pause waits for a random time up to the limit.
+func (e *env) pause(ctx context.Context, limit time.Duration) error {
+	select {
+	case <-time.After(time.Duration(e.rand.Int64N(int64(limit)))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// killUnderLoad kills n times at random moments while events are published, then lets everything settle, publishes one
+// more event for each connection, and compares the store with what was acknowledged.
+//
+// The last events come from an outbox that was down for half an hour: the worker has to look for earlier messages of
+// their subjects, which is where it meets what the crashes left in the streams.
+func (e *env) killUnderLoad(ctx context.Context, r *rig, n int, kill func(ctx context.Context, i int) error) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	p, err := newPublisher(ctx, r)
+	if err != nil {
+		return err
+	}
+	admin, err := r.connect(process.Worker)
+	if err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return defaultLoad().run(gctx, stop, p, e.rand.Uint64()) })
+	g.Go(func() error {
+		defer close(stop)
+		for i := range n {
+			if err := e.pause(gctx, 1500*time.Millisecond); err != nil {
+				return err
+			}
+			if r.ended() {
+				e.broke("%v", errEndedByItself)
+			}
+			if err := kill(ctx, i); err != nil { // not gctx, which ends before the worker may
+				return fmt.Errorf("restarting after kill %d: %w", i+1, err)
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err //nolint:wrapcheck // our own
+	}
+	e.log.InfoContext(ctx, "killed; waiting until all is settled")
+	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+		e.broke("%v", err)
+	}
+	for _, key := range p.ledger.keys() {
+		if err := p.acquireAt(ctx, key, time.Now().Add(-30*time.Minute)); err != nil {
+			return err
+		}
+	}
+	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+		e.broke("late events: %v", err)
+	}
+	again, left, err := traces(ctx, admin)
+	if err != nil {
+		return err
+	}
+	letters, err := messagesIn(ctx, admin, streams.DLQ)
+	if err != nil {
+		return err
+	}
+	if letters > 0 {
+		e.broke("%d good events were refused", letters)
+	}
+	if err := r.stop(); err != nil {
+		e.broke("at the end the worker %v", err)
+	}
+	v, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	e.did("%d kills", n)
+	e.did("%d acknowledged events of %d connections, %d published again", p.ledger.total, len(p.ledger.entries),
+		p.ledger.retried)
+	e.did("%d delivered again, %d left in the stream though settled", again, left)
+	return p.ledger.check(ctx, e, v)
+}
+
+// traces is what crashes have left: how many deliveries of events were not the first, and how many settled messages the
+// stream still holds.
+func traces(ctx context.Context, js jetstream.JetStream) (again, left uint64, err error) {
+	s, err := js.Stream(ctx, streams.In)
+	if err != nil {
+		return 0, 0, fmt.Errorf("looking at the stream: %w", err)
+	}
+	var delivered uint64
+	for _, name := range []string{streams.Acquired, streams.Disconnect, streams.Replay} {
+		c, err := s.Consumer(ctx, name)
+		if err != nil {
+			return 0, 0, fmt.Errorf("looking at consumer %s: %w", name, err)
+		}
+		delivered += c.CachedInfo().Delivered.Consumer
+	}
+	return delivered - s.CachedInfo().State.LastSeq, s.CachedInfo().State.Msgs, nil
+}

@@ -1,0 +1,313 @@
+package main
+
+// P3 Gone is gone: after a disconnect, no late event, redelivery, replay or in-flight refresh brings a token back. A token
+// that the disconnect reached is kept, sealed, to be revoked at the provider.
+//
+// Breaks that were tried, and what the attack said:
+//
+//	TODO
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+	"github.com/tokenworker/tokenworker/internal/attack/proxy"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+var p3 = promise{
+	name: "P3", unit: "connections", usual: 60, full: 1000,
+	attacks: []attack{
+		{"repeats, redeliveries and replayed dead letters after a disconnect, with kill -9, on `tokenworker dev`", comeBack},
+		{"disconnects that overtake acquisitions held up by the key service, on LocalStack (a fifth)", overtake},
+	},
+}
+
+// victim is a connection that is disconnected, and for some acquired again after that.
+type victim struct {
+	key    tokenworker.Key
+	before []made // acquisitions before the disconnect, in the order of the stream; some of them plain
+	gone   made   // the disconnect
+	after  made   // the acquisition after it; none for most
+
+	afterSeq uint64
+}
+
+func (v *victim) returns() bool { return v.after.event != nil }
+
+// newVictims makes n, with one to three acquisitions each. Those of mostly plain ones are refused at first.
+func newVictims(p *publisher, n int, plain bool) ([]*victim, error) {
+	victims := make([]*victim, n)
+	for i := range victims {
+		v := &victim{key: tokenworker.Key{
+			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: "provider", CompanyID: fmt.Sprint(i),
+		}}
+		for _, isPlain := range [][]bool{{false}, {false, false, true}, {true, false}, {true}}[i%4] {
+			m, err := p.newAcquired(v.key, time.Now(), isPlain && plain)
+			if err != nil {
+				return nil, err
+			}
+			v.before = append(v.before, m)
+		}
+		var err error
+		if v.gone, err = p.newDisconnect(v.key); err != nil {
+			return nil, err
+		}
+		if i%5 == 4 {
+			if v.after, err = p.newAcquired(v.key, time.Now(), false); err != nil {
+				return nil, err
+			}
+		}
+		victims[i] = v
+	}
+	return victims, nil
+}
+
+// forAll does something for every victim, many at once.
+func forAll(ctx context.Context, victims []*victim, do func(ctx context.Context, v *victim) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for _, v := range victims {
+		g.Go(func() error { return do(ctx, v) })
+	}
+	return g.Wait() //nolint:wrapcheck // our own
+}
+
+// comeBack disconnects every victim and then tries to bring its tokens back by all that an outbox, a crash and an operator
+// may do.
+func comeBack(ctx context.Context, e *env, n int) error {
+	r, err := newDev(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	p, err := newPublisher(ctx, r)
+	if err != nil {
+		return err
+	}
+	admin, err := r.connect(process.Worker)
+	if err != nil {
+		return err
+	}
+	victims, err := newVictims(p, n, true)
+	if err != nil {
+		return err
+	}
+	if err := forAll(ctx, victims, func(ctx context.Context, v *victim) error { return v.publish(ctx, p) }); err != nil {
+		return err
+	}
+	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+		return err
+	}
+	letters, err := messagesIn(ctx, admin, streams.DLQ)
+	if err != nil {
+		return err
+	}
+
+	// The restart makes NATS forget the message ids, and the worker accept what it has refused.
+	r.program.Args = append(r.program.Args, "--allow-plain")
+	r.process.Kill()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	var repeats int
+	if repeats, err = e.repeatAll(ctx, admin, p, victims); err != nil {
+		return err
+	}
+	for range 2 {
+		if _, err := r.mustCLI(ctx, nil, "dlq", "replay", "--code", "plain_refused"); err != nil {
+			return err
+		}
+		r.process.Kill()
+		if err := r.start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+		return err
+	}
+	e.did("%d connections, %d repeats, %d dead letters replayed twice, 3 kills", n, repeats, letters)
+	return e.checkGone(ctx, r, victims)
+}
+
+// publish publishes a victim's events in order.
+func (v *victim) publish(ctx context.Context, p *publisher) error {
+	for _, m := range append(slices.Clone(v.before), v.gone) {
+		if _, _, err := p.send(ctx, m.message); err != nil {
+			return err
+		}
+	}
+	if !v.returns() {
+		return nil
+	}
+	var err error
+	v.afterSeq, _, err = p.send(ctx, v.after.message)
+	return err
+}
+
+// repeatAll publishes every sealed event of the victims once more, in any order, and returns how many entered the stream
+// again.
+func (e *env) repeatAll(
+	ctx context.Context, admin jetstream.JetStream, p *publisher, victims []*victim,
+) (int, error) {
+	s, err := admin.Stream(ctx, streams.In)
+	if err != nil {
+		return 0, fmt.Errorf("looking at the stream: %w", err)
+	}
+	last := s.CachedInfo().State.LastSeq
+	var all []made
+	for _, v := range victims {
+		for _, m := range append(slices.Clone(v.before), v.gone, v.after) {
+			if m.event != nil && m.event.Plain == nil {
+				all = append(all, m)
+			}
+		}
+	}
+	e.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	entered := 0
+	for _, m := range all {
+		seq, _, err := p.send(ctx, m.message)
+		if err != nil {
+			return 0, err
+		}
+		if seq > last {
+			entered++
+		}
+	}
+	return entered, nil
+}
+
+// overtake holds acquisitions up until their disconnects have been dealt with.
+func overtake(ctx context.Context, e *env, n int) error {
+	n = max(1, n/5)
+	r, err := newDeployment(ctx, e, nil, "--scope", "token") // each seal needs the key service
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	p, err := newPublisher(ctx, r)
+	if err != nil {
+		return err
+	}
+	admin, err := r.connect(process.Worker)
+	if err != nil {
+		return err
+	}
+	victims, err := newVictims(p, n, false)
+	if err != nil {
+		return err
+	}
+	r.cloud.kms.SetFault(func(c proxy.Call) proxy.Fault {
+		if c.Operation == "GenerateDataKey" {
+			return proxy.Reset
+		}
+		return proxy.None
+	})
+	if err := forAll(ctx, victims, func(ctx context.Context, v *victim) error { return v.publish(ctx, p) }); err != nil {
+		return err
+	}
+	late, err := awaitDisconnects(ctx, admin)
+	if err != nil {
+		return err
+	}
+	r.cloud.kms.SetFault(nil)
+	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+		return err
+	}
+	e.did("%d connections, %d acquisitions overtaken", n, late)
+	return e.checkGone(ctx, r, victims)
+}
+
+// awaitDisconnects waits until no disconnect is unsettled, and returns how many acquisitions are.
+func awaitDisconnects(ctx context.Context, admin jetstream.JetStream) (late int, err error) {
+	open := func(name string) (int, error) {
+		c, err := admin.Consumer(ctx, streams.In, name)
+		if err != nil {
+			return 0, fmt.Errorf("looking at consumer %s: %w", name, err)
+		}
+		return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending, nil //nolint:gosec // a count
+	}
+	err = process.Await(ctx, settledWithin, "every disconnect is settled", func() (bool, error) {
+		n, err := open(streams.Disconnect)
+		return n == 0, err
+	})
+	if err != nil {
+		return 0, err //nolint:wrapcheck // our own
+	}
+	return open(streams.Acquired)
+}
+
+// checkGone stops the worker and reads what is stored: no victim has a token set that could be read, except the one
+// acquired after its disconnect; and the token set that the disconnect was about waits for its revocation.
+func (e *env) checkGone(ctx context.Context, r *rig, victims []*victim) error {
+	if err := r.stop(); err != nil {
+		e.broke("at the end the worker %v", err)
+	}
+	v, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	readable, returned := 0, 0
+	for _, victim := range victims {
+		record, err := v.store.Get(ctx, victim.key)
+		if err != nil {
+			e.broke("%s: %v", victim.key, err)
+			continue
+		}
+		if victim.returns() {
+			returned++
+			err = checkLast(ctx, e, v, &record, []entry{{
+				kind: victim.after.event.Kind, token: victim.after.token, seq: victim.afterSeq, tries: 1,
+			}})
+		} else {
+			if record.Sealed != nil || record.Status != tokenworker.Disconnecting {
+				readable++
+				e.broke("%s: is %s after its disconnect and holds a set of %d bytes", victim.key, record.Status, len(record.Sealed))
+			}
+			err = e.checkRevokes(ctx, v, victim, &record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	e.did("%d tokens readable, %d acquired anew and kept", readable, returned)
+	return nil
+}
+
+// checkRevokes looks for the last token set before the disconnect on the revoke list.
+func (e *env) checkRevokes(ctx context.Context, v *view, victim *victim, r *tokenworker.Record) error {
+	var tokens []string
+	for _, sealed := range r.Revoke {
+		fence, err := fenceOf(sealed)
+		if err != nil {
+			return err
+		}
+		set, err := v.openSet(ctx, r.Key, fence, sealed)
+		if errors.Is(err, tokenworker.ErrSealBroken) {
+			e.broke("%v", err)
+			continue
+		} else if err != nil {
+			return err
+		}
+		tokens = append(tokens, string(set.AccessToken.Reveal()))
+	}
+	if last := victim.before[len(victim.before)-1].token; !slices.Contains(tokens, last) {
+		e.broke("%s: its last token before the disconnect is not among the %d to be revoked", r.Key, len(tokens))
+	}
+	return nil
+}

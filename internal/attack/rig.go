@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// rig is a worker under attack, with everything it works on. A dev rig is one process; a deployment has servers of
+// their own, and proxies between.
+type rig struct {
+	program process.Program
+	process *process.Process
+	target  []string // flags that make any command work on it
+	http    string   // URL of its health and metrics
+	natsURL string   // past any proxy
+	users   func(user string) nats.Option
+	open    func(ctx context.Context) (*view, error)
+	closers []func()
+
+	// Of a deployment only.
+	nats  *process.NATS
+	cloud *cloud
+}
+
+// view is what the worker has stored, read past it.
+type view struct {
+	store  viewStore
+	sealer *kmsenc.Sealer
+	keys   *events.Keyring
+	close  func()
+}
+
+type viewStore interface {
+	kmsenc.KeyStore
+	WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.WrappedKey, error)
+	DeleteWrappedKey(ctx context.Context, name string) error
+	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+}
+
+func newView(store viewStore, service tokenworker.KeyService, closeIt func()) (*view, error) {
+	keys, err := events.NewKeyring(store, service, events.KeyringConfig{})
+	if err != nil {
+		return nil, fmt.Errorf("opening the event keys: %w", err)
+	}
+	return &view{store, kmsenc.New(service, store, kmsenc.Config{}), keys, closeIt}, nil
+}
+
+// openSet opens the token set that a sealed blob holds for the connection.
+func (v *view) openSet(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, sealed []byte) (tokenworker.TokenSet, error) {
+	plain, err := v.sealer.Open(ctx, k, f, sealed)
+	if err != nil {
+		return tokenworker.TokenSet{}, fmt.Errorf("opening the stored set of %s: %w", k, err)
+	}
+	set, err := tokenworker.DecodeTokenSet(plain)
+	if err != nil {
+		return tokenworker.TokenSet{}, fmt.Errorf("decoding the stored set of %s: %w", k, err)
+	}
+	return set, nil
+}
+
+// errEndedByItself: nobody had asked the worker to.
+var errEndedByItself = errors.New("the worker ended by itself; its log says why")
+
+const readyWithin = 40 * time.Second
+
+// launch starts the worker without waiting for it.
+func (r *rig) launch(ctx context.Context) error {
+	var err error
+	r.process, err = process.Start(ctx, r.program)
+	return err //nolint:wrapcheck // our own
+}
+
+// start starts the worker and waits until it is ready.
+func (r *rig) start(ctx context.Context) error {
+	if err := r.launch(ctx); err != nil {
+		return err
+	}
+	return r.awaitReady(ctx)
+}
+
+func (r *rig) awaitReady(ctx context.Context) error {
+	return process.Await(ctx, readyWithin, "the worker is ready", func() (bool, error) { //nolint:wrapcheck // our own
+		if r.ended() {
+			return false, errEndedByItself
+		}
+		status, _, err := r.get(ctx, "/readyz")
+		return err == nil && status == http.StatusOK, nil
+	})
+}
+
+// ended reports whether the worker's process is gone.
+func (r *rig) ended() bool {
+	select {
+	case <-r.process.Ended():
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends the worker in order.
+func (r *rig) stop() error { return r.process.Stop(40 * time.Second) }
+
+// close ends all that was started.
+func (r *rig) close() {
+	if r.process != nil {
+		r.process.Kill()
+	}
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		r.closers[i]()
+	}
+}
+
+// get asks the worker's HTTP server.
+func (r *rig) get(ctx context.Context, path string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.http+path, nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	request.Close = true
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return answer.StatusCode, body, nil
+}
+
+// cli runs a command of the binary on the rig.
+func (r *rig) cli(ctx context.Context, stdin []byte, command ...string) (process.Output, error) {
+	out, err := process.Run(ctx, process.Program{
+		Path: r.program.Path, Args: append(command, r.target...), Env: r.program.Env,
+	}, stdin)
+	if err != nil {
+		return out, fmt.Errorf("running tokenworker %s: %w", command[0], err)
+	}
+	return out, nil
+}
+
+// mustCLI is cli for a command that has to succeed.
+func (r *rig) mustCLI(ctx context.Context, stdin []byte, command ...string) ([]byte, error) {
+	out, err := r.cli(ctx, stdin, command...)
+	if err == nil && out.ExitCode != 0 {
+		err = fmt.Errorf("tokenworker %s: exit %d: %s", command[0], out.ExitCode, bytes.TrimSpace(out.Stderr))
+	}
+	return out.Stdout, err
+}
+
+// connect connects to NATS, and again after each cut, as the given user of a deployment.
+func (r *rig) connect(user string, opts ...nats.Option) (jetstream.JetStream, error) {
+	nc, err := nats.Connect(r.natsURL, append([]nats.Option{
+		r.users(user), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.ReconnectBufSize(-1), nats.Timeout(2 * time.Second), nats.IgnoreAuthErrorAbort(),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what is cut off complains
+	}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	r.closers = append(r.closers, nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("opening JetStream: %w", err)
+	}
+	return js, nil
+}
+
+// messagesIn is how many messages a stream holds.
+func messagesIn(ctx context.Context, js jetstream.JetStream, stream string) (uint64, error) {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("looking at stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State.Msgs, nil
+}
+
+// unsettled is how many messages the consumers have yet to deliver or to see settled. It is not how many the streams
+// hold: a single NATS server that is killed may keep one that was acknowledged.
+func unsettled(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	var n uint64
+	for _, c := range [...][2]string{
+		{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Replay},
+		{streams.Parked, streams.ParkedRetry},
+	} {
+		consumer, err := js.Consumer(ctx, c[0], c[1])
+		if err != nil {
+			return 0, fmt.Errorf("looking at consumer %s: %w", c[1], err)
+		}
+		info := consumer.CachedInfo()
+		n += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // a count
+	}
+	return n, nil
+}
+
+// awaitSettled waits until every event is settled, and none is parked.
+func (r *rig) awaitSettled(ctx context.Context, js jetstream.JetStream, limit time.Duration) error {
+	var n uint64
+	err := process.Await(ctx, limit, "every event is settled", func() (bool, error) {
+		if r.ended() {
+			return false, errEndedByItself
+		}
+		var err error
+		n, err = unsettled(ctx, js)
+		return err == nil && n == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; %d are not", err, n)
+	}
+	return nil
+}
+
+// publicKey is the one that publishers seal to.
+func (r *rig) publicKey(ctx context.Context) (events.PublicKey, error) {
+	document, err := r.mustCLI(ctx, nil, "keys", "show")
+	if err != nil {
+		return events.PublicKey{}, err
+	}
+	key, err := events.ParsePublicKey(document)
+	if err != nil {
+		return events.PublicKey{}, fmt.Errorf("reading the public key: %w", err)
+	}
+	return key, nil
+}
+
+// inDir is a path in the attack's own directory.
+func (e *env) inDir(name string) string { return filepath.Join(e.dir, name) }
