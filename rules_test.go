@@ -185,6 +185,10 @@ func TestDisconnect(t *testing.T) {
 			"a disconnect older than another is noted and no more", revoking(5), disconnect(3), tokenworker.Stale, edits{seen(3)},
 		},
 		{
+			"the disconnect of the record itself, its id forgotten, is stale",
+			revoking(5, func(r *tokenworker.Record) { r.Seen = nil }), disconnect(5), tokenworker.Stale, edits{seen(5)},
+		},
+		{
 			"a full revoke list does not keep a token in service", holding(5, waiting(tokenworker.MaxRevoke)), disconnect(9),
 			tokenworker.Applied,
 			edits{took(9, holding(5)), firstToRevoke(2, sealed(100), sealed(101), sealed(102), sealed(103), sealed(5))},

@@ -369,20 +369,24 @@ func (w *world) checkSettled() {
 	w.must(r.Sealed != nil && r.Stamp == at && w.token().family == lastFamily, "InOrder broke")
 }
 
+func walk(t *rapid.T) {
+	w := &world{
+		T: t, fold: fold{keep: rapid.Bool().Draw(t, "keep")}, sets: make(map[string]token),
+		current: make(map[int]int), dead: make(map[int]bool), lost: make(map[int]bool), posted: make(map[token]bool),
+	}
+	for range rapid.IntRange(10, 60).Draw(t, "length") {
+		if steps := w.steps(); len(steps) > 0 {
+			w.take(steps)
+		}
+	}
+	w.settle()
+	if len(w.log) > 0 {
+		w.checkSettled()
+	}
+}
+
 func TestRandomWalksOfTheModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{
-			T: t, fold: fold{keep: rapid.Bool().Draw(t, "keep")}, sets: make(map[string]token),
-			current: make(map[int]int), dead: make(map[int]bool), lost: make(map[int]bool), posted: make(map[token]bool),
-		}
-		for range rapid.IntRange(10, 60).Draw(t, "length") {
-			if steps := w.steps(); len(steps) > 0 {
-				w.take(steps)
-			}
-		}
-		w.settle()
-		if len(w.log) > 0 {
-			w.checkSettled()
-		}
-	})
+	for range 30 { // a walk is short, and those that show a missing rule are rare
+		rapid.Check(t, walk)
+	}
 }

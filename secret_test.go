@@ -144,6 +144,9 @@ func TestASecretSaysThatItIsOne(t *testing.T) {
 	if s.String() != tokenworker.Redacted || s.GoString() != tokenworker.Redacted {
 		t.Errorf("String %q, GoString %q", s.String(), s.GoString())
 	}
+	if got := slog.AnyValue(s).Resolve(); got.Kind() != slog.KindString || got.String() != tokenworker.Redacted {
+		t.Errorf("a handler of one's own is given %s %v", got.Kind(), got)
+	}
 	if got := fmt.Sprintf("%T", s); got != "tokenworker.Secret" {
 		t.Errorf("%%T prints %q", got)
 	}

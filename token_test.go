@@ -120,6 +120,20 @@ func TestATimeThatHasNoTextIsRefused(t *testing.T) {
 	mustNotLeak(t, "the error", err.Error())
 }
 
+func TestDetailsAreWhatMayStandInClear(t *testing.T) {
+	set := tokenworker.TokenSet{
+		AccessToken: tokenworker.SecretString(canary), TokenType: "Bearer", Scope: "scope", ExpiresAt: noon, GrantExpiresAt: noon.Add(time.Hour),
+		Subject: "subject", Issuer: "issuer", ProviderConnectionID: "connection", ConsentRef: "consent",
+	}
+	want := tokenworker.Details{
+		Scope: "scope", ExpiresAt: noon, GrantExpiresAt: noon.Add(time.Hour),
+		Subject: "subject", Issuer: "issuer", ProviderConnectionID: "connection", ConsentRef: "consent",
+	}
+	if got := set.Details(); got != want {
+		t.Errorf("details %+v, want %+v", got, want)
+	}
+}
+
 func TestDetailsHoldNoToken(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawTokenSet().Draw(t, "set")
