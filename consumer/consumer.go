@@ -42,11 +42,15 @@ type Policy struct {
 
 // Config is how a [Worker] is set up. Zero values mean the defaults.
 type Config struct {
-	Epoch      uint64                                                           // of the stream of events; required
-	Source     string                                                           // CloudEvents source of the worker's own events; default "tokenworker"
-	AllowPlain bool                                                             // accept events whose data is not sealed; development only
-	Policy     func(providerID string) Policy                                   // default: the zero Policy for all
-	Due        func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time // when a set acquired then is due; default: never
+	Epoch      uint64 // of the stream of events; required
+	Source     string // CloudEvents source of the worker's own events; default "tokenworker"
+	AllowPlain bool   // accept events whose data is not sealed; development only
+
+	// Policy says what the rules must know of a provider; default: the zero Policy for all.
+	Policy func(providerID string) Policy
+
+	// Due says when the rotator should look at a set that was acquired at the given time; default: never.
+	Due func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time
 
 	Acquired, Disconnects, Replays, Parked int // deliveries handled at once, each; default 64, 16, 4, 4
 

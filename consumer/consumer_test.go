@@ -88,7 +88,7 @@ func TestADisconnectKeepsTheSetForItsRevocationAndServesNothing(t *testing.T) {
 
 func TestARefusedEventBecomesADeadLetterAndIsGoneFromTheStream(t *testing.T) {
 	now := time.Now()
-	plain := func(r *rig) events.Message {
+	plain := func(*rig) events.Message {
 		e, err := events.NewAcquired(acme, "test", tokenworker.TokenSet{AccessToken: tokenworker.SecretString(secret)}, now)
 		must(t, err)
 		m, err := e.PlainMessage()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -56,8 +57,8 @@ func (w *Worker) erase(ctx context.Context, msg jetstream.Msg) {
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		w.metrics.notErased.Inc()
-		w.cfg.Logger.ErrorContext(ctx, "a refused message could not be overwritten in its stream", "stream", meta.Stream,
-			"sequence", meta.Sequence.Stream, "error", err)
+		w.cfg.Logger.ErrorContext(ctx, "a refused message could not be overwritten in its stream",
+			slog.String("stream", meta.Stream), slog.Uint64("sequence", meta.Sequence.Stream), slog.Any("error", err))
 	}
 }
 

@@ -56,7 +56,7 @@ func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable st
 	}
 	cancel()
 	if d == nil { // not a message of a stream: nothing to settle
-		w.cfg.Logger.ErrorContext(run, "reading a message failed", "consumer", durable, "error", err)
+		w.cfg.Logger.ErrorContext(run, "reading a message failed", slog.String("consumer", durable), slog.Any("error", err))
 		return nil
 	}
 	s := settle(err, d.tries, d.parked, run.Err() != nil)
@@ -73,8 +73,8 @@ func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable st
 func (w *Worker) processSafely(ctx context.Context, d *delivery) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.cfg.Logger.ErrorContext(ctx, "handling a delivery panicked", "stamp", d.stamp.String(),
-				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			w.cfg.Logger.ErrorContext(ctx, "handling a delivery panicked", slog.String("stamp", d.stamp.String()),
+				slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
 			err = errPanicked
 		}
 	}()
@@ -113,8 +113,9 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	w.metrics.verdicts.WithLabelValues(string(e.Kind), verdict.String()).Inc()
-	w.cfg.Logger.DebugContext(ctx, "event handled", "kind", string(e.Kind), "key", e.Key.String(),
-		"stamp", d.stamp.String(), "verdict", verdict.String(), "tries", d.tries)
+	w.cfg.Logger.DebugContext(ctx, "event handled", slog.String("kind", string(e.Kind)),
+		slog.String("key", e.Key.String()), slog.String("stamp", d.stamp.String()), slog.String("verdict", verdict.String()),
+		slog.Uint64("tries", d.tries))
 	if verdict == tokenworker.Full {
 		return errFull
 	}
@@ -163,34 +164,34 @@ const settleTimeout = 10 * time.Second
 func (w *Worker) carryOut(work context.Context, msg jetstream.Msg, d *delivery, s settlement, cause error) settlement {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), settleTimeout)
 	defer cancel()
-	attrs := []any{"stamp", d.stamp.String(), "tries", d.tries, "settled", s.verb.String()}
-	if cause != nil {
-		attrs = append(attrs, "error", cause)
+	attrs := []slog.Attr{
+		slog.String("stamp", d.stamp.String()), slog.Uint64("tries", d.tries), slog.String("settled", s.verb.String()),
+		slog.Any("error", cause),
 	}
 	var err error
 	switch s.verb {
 	case ack:
 		err = msg.Ack()
 	case retry:
-		w.cfg.Logger.InfoContext(ctx, "delivery failed; trying again", attrs...)
+		w.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "delivery failed; trying again", attrs...)
 		err = msg.NakWithDelay(jitter(s.delay))
 	case release:
 		err = msg.Nak()
 	case halt:
-		w.cfg.Logger.ErrorContext(ctx, "delivery stops the worker", attrs...)
+		w.cfg.Logger.LogAttrs(ctx, slog.LevelError, "delivery stops the worker", attrs...)
 	case park:
-		w.cfg.Logger.WarnContext(ctx, "event parked", attrs...)
+		w.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "event parked", attrs...)
 		if err = w.parkDelivery(ctx, d); err == nil {
 			err = msg.Ack()
 		}
 	case deadLetter:
-		w.cfg.Logger.WarnContext(ctx, "event refused", append(attrs, "code", string(s.code))...)
+		w.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "event refused", append(attrs, slog.String("code", string(s.code)))...)
 		err = w.refuse(ctx, msg, d, s.code)
 	}
 	if err == nil || errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		return s
 	}
-	w.cfg.Logger.WarnContext(ctx, "settling a delivery failed; it comes again", append(attrs, slog.Any("settling", err))...)
+	w.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "settling a delivery failed; it comes again", append(attrs, slog.Any("settling", err))...)
 	again := settlement{verb: retry, delay: backoff(firstRetry, lastRetry, d.tries)}
 	_ = msg.NakWithDelay(jitter(again.delay)) // failing too, it comes again after AckWait
 	return again

@@ -190,7 +190,7 @@ func (r *rig) eventually(what string, done func() bool) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited 30 s in vain: %s\n%s", what, r.logs)
 		}
-		time.Sleep(2 * time.Millisecond) // between looks at the condition
+		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // between looks at the condition
 	}
 }
 
@@ -266,7 +266,7 @@ func (r *rig) onDisk(text string) (found bool) {
 		if err != nil || d.IsDir() || found {
 			return err
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // a file of this test's own server
+		b, err := os.ReadFile(path)
 		found = bytes.Contains(b, []byte(text))
 		return err
 	}))

@@ -47,7 +47,8 @@ func (s *subscription) run(ctx context.Context) error {
 		if pulled {
 			tries = 1
 		}
-		s.log.WarnContext(ctx, "pulling messages failed; trying again", "consumer", s.durable, "error", err)
+		s.log.WarnContext(ctx, "pulling messages failed; trying again", slog.String("consumer", s.durable),
+			slog.Any("error", err))
 		sleep(ctx, backoff(firstRetry, 15*time.Second, tries))
 	}
 	return nil

@@ -176,7 +176,7 @@ func TestEverySettingHasAReasonAndIsSetOnce(t *testing.T) {
 func TestDocsShowTheTable(t *testing.T) {
 	const file = "../docs/streams.md"
 	if *update {
-		if err := os.WriteFile(file, []byte(Markdown()), 0o644); err != nil { //nolint:gosec // a public document
+		if err := os.WriteFile(file, []byte(Markdown()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
