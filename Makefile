@@ -66,12 +66,11 @@ fuzz: ## run every fuzz target for FUZZTIME (10s) each
 attack: build ## try to break each promise; P=P1 picks one, N=1000 its size
 	@$(WITH_LOCALSTACK) go run ./internal/attack $(if $(P),-p '$(P)') $(if $(N),-n '$(N)')
 
-# Modules below bench/ have dependencies that only a comparison needs. One package at a time: benchmarks that share the
-# cores would measure each other.
+# One package at a time: benchmarks that share the cores would measure each other. bench/ is a module of its own, with
+# the libraries that it compares with; its table comes last.
 .PHONY: bench
-bench: ## run every benchmark
-	@$(WITH_LOCALSTACK) bash -euc 'for module in . $(dir $(wildcard bench/go.mod bench/*/go.mod)); do \
-		go -C "$$module" test -run "^$$" -bench . -p 1 ./...; done'
+bench: ## run every benchmark, and print the table of ratios to baselines
+	@$(WITH_LOCALSTACK) bash -euc 'go test -run "^$$" -bench . -p 1 ./...; go -C bench run .'
 
 ##@ Code
 
