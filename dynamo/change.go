@@ -30,7 +30,7 @@ type change struct {
 func newChange(next fields, attempt tokenworker.AttemptID) *change {
 	next[fieldWrittenBy] = blob(attempt[:])
 	c := &change{
-		next: next, attempt: attempt, values: make(map[string]types.AttributeValue, 32),
+		next: next, attempt: attempt, values: make(map[string]types.AttributeValue, usualFields),
 		set: make([]byte, 0, 1024), remove: make([]byte, 0, 256),
 	}
 	c.write(fieldWrittenBy)
@@ -85,11 +85,11 @@ func limit(n int) types.AttributeValue { return &types.AttributeValueMemberN{Val
 // the condition failed, and found is the item as it is.
 func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, found item, err error) {
 	if t.wire != nil {
-		switch a, found := t.wire.update(ctx, appendUpdate(nil, t.name, at, c)); a {
+		switch a, found := t.wire.update(ctx, appendUpdate(make([]byte, 0, usualBody), t.name, at, c)); a {
 		case written:
 			return true, nil, nil
 		case refused:
-			return bytes.Equal(writtenBy(found), c.attempt[:]), found, nil
+			return c.wrote(found), found, nil
 		case unclear: // the SDK tries again
 		}
 	}
@@ -108,8 +108,11 @@ func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, fo
 	if !errors.As(err, &failed) {
 		return false, nil, classify(ctx, "updating an item", err)
 	}
-	return bytes.Equal(writtenBy(failed.Item), c.attempt[:]), failed.Item, nil
+	return c.wrote(failed.Item), failed.Item, nil
 }
+
+// wrote reports whether the change is the last one that was made to the item.
+func (c *change) wrote(found item) bool { return bytes.Equal(writtenBy(found), c.attempt[:]) }
 
 // afterWire leaves the SDK one try less where the wire has had one.
 func (t *Table) afterWire(o *dynamodb.Options) {

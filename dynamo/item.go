@@ -59,12 +59,15 @@ const (
 
 const eventIDBytes = len(tokenworker.EventID{}.Hash) + 8
 
+// usualFields is how many attributes a record rarely exceeds: as many as a map of 32 slots takes before it grows.
+const usualFields = 28
+
 // fields is a record as attributes. What a record does not have is not there.
 type fields map[field]types.AttributeValue
 
 // encode returns the record's attributes but for written_by, which is no part of a record.
 func encode(r *tokenworker.Record, dueShard string) fields {
-	v := make(fields, 32)
+	v := make(fields, usualFields)
 	v[fieldStatus] = str(string(r.Status))
 	v[fieldEpoch] = number(r.Stamp.Epoch)
 	v[fieldSequence] = number(r.Stamp.Sequence)
