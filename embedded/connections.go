@@ -69,6 +69,7 @@ func (s *Store) Claim(ctx context.Context, k tokenworker.Key, from tokenworker.F
 		if err != nil {
 			return tokenworker.Record{}, err
 		}
+		c.Until = c.Until.UTC().Truncate(time.Second) // as it will be read
 		next, err := r.TakeClaim(from, c, spends, replaces)
 		if err != nil {
 			return tokenworker.Record{}, err

@@ -40,3 +40,9 @@ func transient(code int) bool {
 	}
 	return false
 }
+
+// isBusy reports that another connection holds the lock.
+func isBusy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}

@@ -23,7 +23,7 @@ type Dev struct {
 // devJSON is the content of dev.json.
 type devJSON struct {
 	NATSURL   string    `json:"nats_url"`
-	NATSToken string    `json:"nats_token"` //nolint:gosec // the file is private to the user
+	NATSToken string    `json:"nats_token"`
 	PID       int       `json:"pid"`
 	StartedAt time.Time `json:"started_at"`
 }

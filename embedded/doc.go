@@ -1,6 +1,6 @@
-// Package embedded holds what the worker needs on one machine with nothing else installed: a NATS server in this
-// process, a store on SQLite, and a key file in the place of AWS KMS. The worker runs on it as it runs on NATS, DynamoDB
-// and KMS, and the same contract suites (internal/storetest, internal/keytest) hold for both.
+// Package embedded holds what the worker needs on one machine with nothing else installed: a [NATS] server in this
+// process, a [Store] on SQLite, and a [KeyFile] in the place of AWS KMS. The worker runs on them as it runs on NATS,
+// DynamoDB and KMS, and the same contract suites (internal/storetest, internal/keytest) hold for both.
 //
 // # The data directory
 //
@@ -27,9 +27,9 @@
 //   - Any number of goroutines and processes of this machine may use the store at the same time: correctness rests on
 //     SQLite's own transactions, not on anything in memory.
 //   - Other users of the machine can neither read the files nor use the NATS server. The server listens on 127.0.0.1 only.
-//   - Neither the store nor the NATS log ever shows a byte of a message or of a token. What is deleted from the store is
-//     overwritten in the file; in the write-ahead log it lasts until that is reused, at the latest until the last process
-//     closes the store.
+//   - What the NATS server logs about a message or a client leaves out what they sent.
+//   - What is deleted from the store is overwritten in the file. In the write-ahead log it lasts until that is reused, at
+//     the latest until the last process closes the store.
 //
 // # What it does not
 //

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // child is this test binary as another process in the given role.
 func child(ctx context.Context, role, path string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], path) //nolint:gosec // this very program
+	cmd := exec.CommandContext(ctx, os.Args[0], path)
 	cmd.Env = append(os.Environ(), childEnv+"="+role)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -112,17 +112,10 @@ func (n *NATS) Shutdown() {
 // in a file of mode 0600, so that what is configured with it works again after a restart.
 func (d *Dir) NATSToken() (tokenworker.Secret, error) {
 	path := filepath.Join(d.path, natsTokenName)
-	b, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
-	switch {
-	case err == nil:
-		return tokenworker.NewSecret(b), checkPrivate(path)
-	case !errors.Is(err, os.ErrNotExist):
-		return tokenworker.Secret{}, fmt.Errorf("reading the NATS token: %w", err)
-	}
-	token := []byte(rand.Text())
-	f, err := createNew(path)
-	if err == nil {
-		err = errors.Join(nameNew(f, path, token), f.Close())
+	token, err := readPrivate(path)
+	if errors.Is(err, os.ErrNotExist) {
+		token = []byte(rand.Text())
+		err = writeNew(path, token)
 	}
 	if err != nil {
 		return tokenworker.Secret{}, fmt.Errorf("keeping the NATS token: %w", err)

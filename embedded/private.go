@@ -25,7 +25,7 @@ func checkPrivate(path string) error {
 // createNew opens a private file that is to get its content and the name path by nameNew. Only the process that holds
 // the directory does so, hence the fixed name, which a killed process leaves for the next to overwrite.
 func createNew(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, fmt.Errorf("creating a file: %w", err)
 	}
@@ -44,6 +44,15 @@ func nameNew(f *os.File, path string, content []byte) error {
 		return fmt.Errorf("naming: %w", err)
 	}
 	return nil
+}
+
+// writeNew makes a private file with that content, whole or not at all.
+func writeNew(path string, content []byte) error {
+	f, err := createNew(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(nameNew(f, path, content), f.Close())
 }
 
 // tryLock takes a lock, syscall.LOCK_EX or LOCK_SH, that lasts until the open file is closed or the process ends. It

@@ -56,7 +56,7 @@ func storeUnderLoad(path string) error {
 					return err
 				}
 				mu.Lock()
-				_, err := fmt.Println(company)
+				_, err := fmt.Fprintln(os.Stdout, company)
 				mu.Unlock()
 				if err != nil {
 					return err
@@ -116,13 +116,17 @@ func readAndCountUp(path string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(string(r.Sealed))
+	if _, err := fmt.Fprintf(os.Stdout, "%s\n", r.Sealed); err != nil {
+		return err
+	}
 	for range epochsEach {
 		e, err := s.TakeEpoch(ctx)
 		if err != nil {
 			return err
 		}
-		fmt.Println(e)
+		if _, err := fmt.Fprintln(os.Stdout, e); err != nil {
+			return err
+		}
 	}
 	return s.Close()
 }
@@ -180,7 +184,9 @@ func holdDirectory(path string) error {
 	if err := d.Announce(embedded.Dev{NATSURL: "nats://127.0.0.1:1", NATSToken: token, PID: os.Getpid()}); err != nil {
 		return err
 	}
-	fmt.Println("held")
+	if _, err := fmt.Fprintln(os.Stdout, "held"); err != nil {
+		return err
+	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }

@@ -100,6 +100,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := ensureSchema(ctx, conn); err != nil {
 		return err
 	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil { // from here on the writer waits itself
+		return dbError("connecting", err)
+	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, selectRecord, upsertRecord, selectWrappedKey,
 		upsertWrappedKey, deleteWrappedKey, takeEpoch)
 	if err != nil {
@@ -136,7 +139,7 @@ func (s *Store) prepare(ctx context.Context, on interface {
 }, queries ...string) (statements, error) {
 	prepared := statements{}
 	for _, q := range queries {
-		stmt, err := on.PrepareContext(ctx, q) //nolint:sqlclosecheck // by Close
+		stmt, err := on.PrepareContext(ctx, q)
 		if err != nil {
 			return nil, dbError("preparing a statement", err)
 		}

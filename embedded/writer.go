@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -20,6 +21,11 @@ const (
 	commit         = "COMMIT"
 	rollback       = "ROLLBACK"
 )
+
+// lockEvery is how often the writer asks for the lock that another process holds. A process under load leaves it free for
+// some tens of microseconds between two batches. SQLite's own wait asks every 100 ms and was seen to miss those gaps
+// for seconds.
+const lockEvery = time.Millisecond
 
 // operation reads rows, decides, and writes with at most one statement, so that it takes place whole or not at all. An
 // error of the decision (a lost fence, say) is its own; the rest of the batch goes on.
@@ -129,10 +135,11 @@ func write[T any](ctx context.Context, w *writer, run func(context.Context, stat
 
 // transact runs fn in a transaction that is committed if fn returns nil.
 func (w *writer) transact(ctx context.Context, fn func() error) error {
-	if _, err := w.statements[beginImmediate].ExecContext(ctx); err != nil {
-		return dbError("locking the store", err)
+	err := w.begin(ctx)
+	if err != nil {
+		return err
 	}
-	err := fn()
+	err = fn()
 	if err == nil {
 		_, err = w.statements[commit].ExecContext(ctx)
 		err = dbError("committing", err)
@@ -141,4 +148,16 @@ func (w *writer) transact(ctx context.Context, fn func() error) error {
 		_, _ = w.conn.ExecContext(ctx, rollback) // fails when SQLite has already done so
 	}
 	return err
+}
+
+// begin waits up to busyTimeout for the lock.
+func (w *writer) begin(ctx context.Context) error {
+	var err error
+	for range busyTimeout / lockEvery {
+		if _, err = w.statements[beginImmediate].ExecContext(ctx); !isBusy(err) {
+			break
+		}
+		time.Sleep(lockEvery)
+	}
+	return dbError("locking the store", err)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -15,7 +17,12 @@ import (
 // openQuiet opens a store that nobody else uses.
 func openQuiet(t *testing.T) *Store {
 	t.Helper()
-	s, err := OpenStore(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	return openAt(t, filepath.Join(t.TempDir(), "store.db"))
+}
+
+func openAt(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := OpenStore(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +43,30 @@ func waiting(s *Store, runs ...func(context.Context, statements) error) (*writer
 		w.operations <- ops[i]
 	}
 	return w, ops
+}
+
+// next takes the first operation that waits.
+func next(t *testing.T, w *writer) *operation {
+	t.Helper()
+	select {
+	case op := <-w.operations:
+		return op
+	default:
+		t.Fatal("no operation waits")
+		return nil
+	}
+}
+
+// outcome is what an operation of a batch that has returned was told.
+func outcome(t *testing.T, op *operation) error {
+	t.Helper()
+	select {
+	case err := <-op.done:
+		return err
+	default:
+		t.Error("an operation was not told its outcome")
+		return nil
+	}
 }
 
 // nextEpoch is an operation that succeeds and leaves a trace.
@@ -81,9 +112,9 @@ func TestOperationsThatWaitShareOneCommit(t *testing.T) {
 		runs[i] = nextEpoch
 	}
 	w, ops := waiting(s, runs...)
-	w.batch(<-w.operations)
+	w.batch(next(t, w))
 	for i, op := range ops {
-		if err := <-op.done; err != nil {
+		if err := outcome(t, op); err != nil {
 			t.Errorf("operation %d: %v", i, err)
 		}
 	}
@@ -101,9 +132,9 @@ func TestABatchIsBounded(t *testing.T) {
 		runs[i] = nextEpoch
 	}
 	w, _ := waiting(s, runs...)
-	w.batch(<-w.operations)
+	w.batch(next(t, w))
 	requireEpoch(t, s, batchLimit)
-	w.batch(<-w.operations)
+	w.batch(next(t, w))
 	requireEpoch(t, s, batchLimit+1)
 	if *commits != 2 {
 		t.Errorf("%d commits, want 2", *commits)
@@ -113,9 +144,9 @@ func TestABatchIsBounded(t *testing.T) {
 func TestALostFenceIsNobodyElsesError(t *testing.T) {
 	s := openQuiet(t)
 	w, ops := waiting(s, nextEpoch, failWith(tokenworker.ErrFenced), nextEpoch)
-	w.batch(<-w.operations)
+	w.batch(next(t, w))
 	for i, want := range []error{nil, tokenworker.ErrFenced, nil} {
-		if err := <-ops[i].done; !errors.Is(err, want) {
+		if err := outcome(t, ops[i]); !errors.Is(err, want) {
 			t.Errorf("operation %d: error %v, want %v", i, err, want)
 		}
 	}
@@ -125,15 +156,15 @@ func TestALostFenceIsNobodyElsesError(t *testing.T) {
 func TestAFailingDiskTakesTheWholeBatchBack(t *testing.T) {
 	s := openQuiet(t)
 	w, ops := waiting(s, nextEpoch, failWith(fmt.Errorf("writing: %w", tokenworker.ErrUnavailable)), nextEpoch)
-	w.batch(<-w.operations)
+	w.batch(next(t, w))
 	for i := range 2 {
-		if err := <-ops[i].done; !errors.Is(err, tokenworker.ErrUnavailable) {
+		if err := outcome(t, ops[i]); !errors.Is(err, tokenworker.ErrUnavailable) {
 			t.Errorf("operation %d: error %v, want ErrUnavailable", i, err)
 		}
 	}
 	requireEpoch(t, s, 0)
-	w.batch(<-w.operations) // the third one, which had not been begun
-	if err := <-ops[2].done; err != nil {
+	w.batch(next(t, w)) // the third one, which had not been begun
+	if err := outcome(t, ops[2]); err != nil {
 		t.Errorf("the next batch: %v", err)
 	}
 	requireEpoch(t, s, 1)
@@ -231,4 +262,28 @@ func TestAFullDiskIsWaitedOut(t *testing.T) {
 	if err := put("pool/1"); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
+}
+
+func TestALockIsWaitedForButNotForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "store.db")
+		s, other := openAt(t, path), openAt(t, path)
+		lock := func(statement string) {
+			t.Helper()
+			if _, err := other.writer.conn.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lock(beginImmediate)
+		if _, err := s.TakeEpoch(t.Context()); !errors.Is(err, tokenworker.ErrUnavailable) {
+			t.Errorf("behind a lock that stays: error %v, want ErrUnavailable", err)
+		}
+		go func() {
+			time.Sleep(busyTimeout / 2)
+			lock(rollback)
+		}()
+		if _, err := s.TakeEpoch(t.Context()); err != nil {
+			t.Errorf("behind a lock that goes: %v", err)
+		}
+	})
 }
