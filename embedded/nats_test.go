@@ -124,7 +124,7 @@ func TestStartNATSSaysWhyItCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close() //nolint:errcheck // the listener of a test
+	defer taken.Close()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func sendRaw(t *testing.T, url, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the server may have closed it
+	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
 		return // the server has hung up already
 	}

@@ -139,7 +139,7 @@ func (s *Store) prepare(ctx context.Context, on interface {
 }, queries ...string) (statements, error) {
 	prepared := statements{}
 	for _, q := range queries {
-		stmt, err := on.PrepareContext(ctx, q)
+		stmt, err := on.PrepareContext(ctx, q) //nolint:sqlclosecheck // Close does
 		if err != nil {
 			return nil, dbError("preparing a statement", err)
 		}

@@ -24,7 +24,7 @@ func execSQL(t *testing.T, path, statements string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // what was done is what counts
+	defer db.Close()
 	if _, err := db.ExecContext(t.Context(), statements); err != nil {
 		t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func (w *writer) begin(ctx context.Context) error {
 		if _, err = w.statements[beginImmediate].ExecContext(ctx); !isBusy(err) {
 			break
 		}
-		time.Sleep(lockEvery)
+		time.Sleep(lockEvery) //nolint:forbidigo // SQLite tells nobody that a lock has become free
 	}
 	return dbError("locking the store", err)
 }

@@ -279,7 +279,7 @@ func TestALockIsWaitedForButNotForever(t *testing.T) {
 			t.Errorf("behind a lock that stays: error %v, want ErrUnavailable", err)
 		}
 		go func() {
-			time.Sleep(busyTimeout / 2)
+			time.Sleep(busyTimeout / 2) //nolint:forbidigo // in the time of the bubble
 			lock(rollback)
 		}()
 		if _, err := s.TakeEpoch(t.Context()); err != nil {
