@@ -173,6 +173,7 @@ func (d *dataKeys) pin(ctx context.Context, ref keyRef) (*dataKey, error) {
 		if key, ok := d.unwrapped.pin(id); ok {
 			return key, nil
 		}
+		ref.wrapped = bytes.Clone(ref.wrapped) // the load may outlive the caller, whose buffer it is
 		// Another turn is needed only when the cache was so full that the key has gone again.
 		_, err := once(ctx, &d.unwrapping, id, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, d.unwrap(ctx, ref, id)
