@@ -12,8 +12,9 @@ type Config struct {
 	TableName string
 
 	// Shards is into how many partitions of the index "due" the connections of one provider are spread, 1 to 1,000;
-	// it defaults to 16. A partition takes 1,000 writes/s, and a throttled index throttles the table, so 16 of them take
-	// the refreshes of 57 million connections an hour; a sweep asks each in turn. Only Setup reads it, when it creates the
+	// it defaults to 16. A partition takes 1,000 writes/s, and a throttled index throttles the table. A refresh is two
+	// writes to the index (it leaves one due time for another), so 16 partitions take 28 million refreshes an hour; a
+	// sweep asks each in turn. Only Setup reads it, when it creates the
 	// table: it cannot change afterwards, and the table knows it.
 	Shards int
 }

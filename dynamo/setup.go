@@ -99,39 +99,47 @@ func (i *inspection) enableTimeToLive(ctx context.Context) error {
 	return nil
 }
 
+// enableRecovery waits while backups of a new table are not ready to be told so.
 func (i *inspection) enableRecovery(ctx context.Context) error {
-	_, err := i.client.UpdateContinuousBackups(ctx, &dynamodb.UpdateContinuousBackupsInput{
-		TableName: aws.String(i.config.TableName),
-		PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{
-			PointInTimeRecoveryEnabled: aws.Bool(true),
-		},
+	return poll(ctx, func() (bool, error) {
+		_, err := i.client.UpdateContinuousBackups(ctx, &dynamodb.UpdateContinuousBackupsInput{
+			TableName: aws.String(i.config.TableName),
+			PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{
+				PointInTimeRecoveryEnabled: aws.Bool(true),
+			},
+		})
+		var notReady *types.ContinuousBackupsUnavailableException
+		if err != nil && !errors.As(err, &notReady) {
+			return false, classify(ctx, "turning on point-in-time recovery", err)
+		}
+		return err == nil, nil
 	})
-	if err != nil {
-		return classify(ctx, "turning on point-in-time recovery", err)
-	}
-	return nil
 }
 
 func (i *inspection) putSettings(ctx context.Context) error {
 	return putSettings(ctx, i.client, i.config)
 }
 
-// settle returns when no change to the table is under way any more. It asks again and again.
+// settle returns when no change to the table is under way any more.
 func (i *inspection) settle(ctx context.Context) error {
+	return poll(ctx, func() (bool, error) {
+		table, err := i.describe(ctx)
+		return table != nil && isSettled(table), err
+	})
+}
+
+// poll asks again and again until done, or until changeTimeout has passed.
+func poll(ctx context.Context, ask func() (done bool, err error)) error {
 	deadline := time.NewTimer(changeTimeout)
 	defer deadline.Stop()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
 	for {
-		table, err := i.describe(ctx)
-		if err != nil {
+		if done, err := ask(); done || err != nil {
 			return err
 		}
-		if table != nil && isSettled(table) {
-			return nil
-		}
 		select {
-		case <-poll.C:
+		case <-ticker.C:
 		case <-deadline.C:
 			return fmt.Errorf("%w: a change is still under way after %s; run setup again to wait on",
 				tokenworker.ErrUnavailable, changeTimeout)

@@ -278,3 +278,21 @@ func FuzzReadRefusal(f *testing.F) {
 		}
 	})
 }
+
+func TestANoteNamesTheIdsAndNothingElse(t *testing.T) {
+	c := &canned{status: http.StatusOK, answer: "{}"}
+	table := tableOver(t, c, true)
+	r := fullRecord()
+	stale := &tokenworker.Disconnection{Event: tokenworker.Event{Key: r.Key, Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 1}}}
+	_, verdict, err := table.decide(t.Context(), addressOf(r.Key), asItem(&r), tokenworker.AttemptID{1},
+		func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+			return r.Disconnect(stale)
+		})
+	if err != nil || verdict != tokenworker.Stale {
+		t.Fatalf("verdict %v, error %v; want stale", verdict, err)
+	}
+	const want = `"UpdateExpression":"SET written_by = :written_by, seen_ids = :seen_ids","ConditionExpression":"written_by = :read"`
+	if !strings.Contains(string(c.bodies[0]), want) {
+		t.Errorf("the request is\n\t%s, want one with\n\t%s", c.bodies[0], want)
+	}
+}
