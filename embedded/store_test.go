@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,6 +30,21 @@ func execSQL(t *testing.T, path, statements string) {
 	if _, err := db.ExecContext(t.Context(), statements); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// countRows counts the connections in a store, whatever their keys.
+func countRows(t *testing.T, path string) int {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var n int
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM connections").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestTheStoresFilesArePrivateAndTheLogGoesWhenItCloses(t *testing.T) {
@@ -225,5 +242,38 @@ func TestWhatIsDeletedIsOverwritten(t *testing.T) {
 	}
 	if inFile() {
 		t.Error("the deleted key's bytes are still in the file")
+	}
+}
+
+func TestARefreshOfNothingStoresNothing(t *testing.T) {
+	path := storePath(t)
+	s := openStore(t, path)
+	v, err := s.Commit(t.Context(), &tokenworker.Refresh{Key: key("none"), Sealed: []byte("sealed")})
+	if v != tokenworker.Stale || err != nil {
+		t.Errorf("verdict %s, error %v; want stale", v, err)
+	}
+	if got := countRows(t, path); got != 0 {
+		t.Errorf("%d rows, want none", got)
+	}
+}
+
+func TestAClaimComesBackAsItWillBeRead(t *testing.T) {
+	s := openStore(t, storePath(t))
+	a := acquisition("1", 1)
+	if _, err := s.Acquire(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	c := tokenworker.Claim{Owner: "here", Attempt: tokenworker.NewAttemptID(), Until: entered().Add(1500 * time.Millisecond)}
+	claimed, err := s.Claim(t.Context(), a.Key, tokenworker.Fence{Stamp: a.Stamp}, c, tokenworker.Fingerprint{1},
+		tokenworker.AttemptID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := s.Get(t.Context(), a.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(claimed, read) {
+		t.Errorf("claimed %+v, read %+v", claimed, read)
 	}
 }
