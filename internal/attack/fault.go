@@ -18,7 +18,7 @@ type faultPlan struct {
 }
 
 func newFaultPlan(seed uint64, oneIn int, faults ...proxy.Fault) *faultPlan {
-	return &faultPlan{oneIn: oneIn, faults: faults, rand: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // choices of a test
+	return &faultPlan{oneIn: oneIn, faults: faults, rand: rand.New(rand.NewPCG(seed, 0))}
 }
 
 func (f *faultPlan) next(proxy.Call) proxy.Fault {

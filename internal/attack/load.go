@@ -26,7 +26,7 @@ func defaultLoad() load { return load{publishers: 32, pause: 80 * time.Milliseco
 func (l load) run(ctx context.Context, stop <-chan struct{}, p *publisher, seed uint64) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range l.publishers {
-		rng := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // choices of a test
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		g.Go(func() error { return l.publish(ctx, stop, p, i, rng) })
 	}
 	return g.Wait() //nolint:wrapcheck // our own

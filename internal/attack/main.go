@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode
 		return 0
 	}
 	if o.seed == 0 {
-		o.seed = rand.Uint64() //nolint:gosec // choices of a test
+		o.seed = rand.Uint64()
 	}
 	results, err := attackAll(ctx, chosen, o, stderr)
 	table(stdout, results)
@@ -117,7 +117,7 @@ func attackAll(ctx context.Context, chosen []promise, o options, stderr io.Write
 	if err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
-	log.InfoContext(ctx, "attacking", "seed", o.seed, "dir", root)
+	log.InfoContext(ctx, "attacking", slog.Uint64("seed", o.seed), slog.String("dir", root))
 	tools := &tools{dir: root}
 	var results []result
 	for _, p := range chosen {
@@ -129,16 +129,17 @@ func attackAll(ctx context.Context, chosen []promise, o options, stderr io.Write
 			r := result{promise: p.name, tries: a.tries, report: &report{}}
 			e := &env{
 				tools: tools, report: r.report, dir: filepath.Join(root, fmt.Sprintf("%s-%d", p.name, i+1)),
-				log:  log.With("promise", p.name),
-				rand: rand.New(rand.NewPCG(o.seed, 0)), //nolint:gosec // choices of a test
+				log:  log.With(slog.String("promise", p.name)),
+				rand: rand.New(rand.NewPCG(o.seed, 0)),
 			}
 			start := time.Now()
-			e.log.InfoContext(ctx, "attack begins", "tries", a.tries, "n", n)
+			e.log.InfoContext(ctx, "attack begins", slog.String("tries", a.tries), slog.Int("n", n))
 			if r.err = os.Mkdir(e.dir, 0o700); r.err == nil {
 				r.err = a.run(ctx, e, n)
 			}
 			r.took = time.Since(start)
-			e.log.InfoContext(ctx, "attack ended", "tries", a.tries, "took", r.took.Round(time.Second), "error", r.err)
+			e.log.InfoContext(ctx, "attack ended", slog.String("tries", a.tries), slog.Duration("took", r.took.Round(time.Second)),
+				slog.Any("error", r.err))
 			results = append(results, r)
 			if ctx.Err() != nil {
 				break

@@ -145,7 +145,7 @@ func (e *env) killUnderLoad(ctx context.Context, r *rig, n int, kill func(ctx co
 	if err != nil {
 		return err
 	}
-	letters, err := messagesIn(ctx, admin, streams.DLQ)
+	letters, err := deadLetters(ctx, admin)
 	if err != nil {
 		return err
 	}

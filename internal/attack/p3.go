@@ -110,7 +110,7 @@ func comeBack(ctx context.Context, e *env, n int) error {
 	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
 		return err
 	}
-	letters, err := messagesIn(ctx, admin, streams.DLQ)
+	letters, err := deadLetters(ctx, admin)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func awaitDisconnects(ctx context.Context, admin jetstream.JetStream) (late int,
 		if err != nil {
 			return 0, fmt.Errorf("looking at consumer %s: %w", name, err)
 		}
-		return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending, nil //nolint:gosec // a count
+		return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending, nil
 	}
 	err = process.Await(ctx, settledWithin, "every disconnect is settled", func() (bool, error) {
 		n, err := open(streams.Disconnect)

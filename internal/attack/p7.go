@@ -253,7 +253,7 @@ func fill(ctx context.Context, v *vault, sealers []*kmsenc.Sealer, n int) ([]sea
 			r.key = tokenworker.Key{OrgID: orgs[i%len(orgs)], ProviderID: "p", CompanyID: fmt.Sprint("c", i)}
 			r.scope = i % len(sealers)
 			r.token = fmt.Sprint("token ", i)
-			first := tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: uint64(2*i + 1)}} //nolint:gosec // small
+			first := tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: uint64(2*i + 1)}}
 			second := first.Next()
 			if i%2 == 0 {
 				second = tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: first.Stamp.Sequence + 1}}

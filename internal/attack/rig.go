@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,8 +49,7 @@ type view struct {
 
 type viewStore interface {
 	kmsenc.KeyStore
-	WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.WrappedKey, error)
-	DeleteWrappedKey(ctx context.Context, name string) error
+	events.KeyStore
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 }
@@ -123,8 +123,8 @@ func (r *rig) close() {
 	if r.process != nil {
 		r.process.Kill()
 	}
-	for i := len(r.closers) - 1; i >= 0; i-- {
-		r.closers[i]()
+	for _, closeIt := range slices.Backward(r.closers) {
+		closeIt()
 	}
 }
 
@@ -137,7 +137,7 @@ func (r *rig) get(ctx context.Context, path string) (int, []byte, error) {
 		return 0, nil, fmt.Errorf("asking for %s: %w", path, err)
 	}
 	request.Close = true
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := new(http.Client).Do(request) // bounded by ctx
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking for %s: %w", path, err)
 	}
@@ -187,11 +187,11 @@ func (r *rig) connect(user string, opts ...nats.Option) (jetstream.JetStream, er
 	return js, nil
 }
 
-// messagesIn is how many messages a stream holds.
-func messagesIn(ctx context.Context, js jetstream.JetStream, stream string) (uint64, error) {
-	s, err := js.Stream(ctx, stream)
+// deadLetters is how many there are.
+func deadLetters(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	s, err := js.Stream(ctx, streams.DLQ)
 	if err != nil {
-		return 0, fmt.Errorf("looking at stream %s: %w", stream, err)
+		return 0, fmt.Errorf("looking at the dead letters: %w", err)
 	}
 	return s.CachedInfo().State.Msgs, nil
 }
@@ -209,7 +209,7 @@ func unsettled(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 			return 0, fmt.Errorf("looking at consumer %s: %w", c[1], err)
 		}
 		info := consumer.CachedInfo()
-		n += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // a count
+		n += info.NumPending + uint64(info.NumAckPending)
 	}
 	return n, nil
 }

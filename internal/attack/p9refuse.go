@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+	"github.com/tokenworker/tokenworker/internal/attack/proxy"
+)
+
+// refusedOrg is the organization whose encryption context KMS refuses.
+const refusedOrg = "refused"
+
+// refuseOne measures how many events of other organizations are stored, as fast as they can be, before and while KMS
+// refuses one organization that publishes as well. Afterwards that one's events have to be stored, too.
+func refuseOne(ctx context.Context, e *env, n int) error {
+	r, err := newDeployment(ctx, e, nil, "--scope", "token")
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	p, err := newPublisher(ctx, r)
+	if err != nil {
+		return err
+	}
+	admin, err := r.connect(process.Worker)
+	if err != nil {
+		return err
+	}
+	loop, err := newClosedLoop(admin, p)
+	if err != nil {
+		return err
+	}
+	length := time.Duration(n) * time.Second
+	before, err := loop.run(ctx, length, "before")
+	if err != nil {
+		return err
+	}
+	r.cloud.kms.SetFault(func(c proxy.Call) proxy.Fault {
+		if c.EncryptionContext()["org"] == refusedOrg {
+			return proxy.Deny
+		}
+		return proxy.None
+	})
+	during, refused, err := loop.runBeside(ctx, length)
+	if err != nil {
+		return err
+	}
+	r.cloud.kms.SetFault(nil)
+	e.did("%d s: %d events of others stored before, %d during, %d of the refused one", n, before, during, refused)
+	if during < before/2 {
+		e.broke("the others' events stored in %d s fell from %d to %d", n, before, during)
+	}
+	healed := time.Now()
+	if err := r.awaitSettled(ctx, admin, settledWithin+3*length); err != nil {
+		e.broke("%v", err)
+	}
+	e.did("all settled %s after", time.Since(healed).Round(time.Second))
+	return e.finish(ctx, r, admin, p)
+}
+
+// closedLoop publishes as fast as events are stored: each of its publishers waits for the announcement of the last.
+type closedLoop struct {
+	publisher *publisher
+
+	mu      sync.Mutex
+	waiting map[string]chan struct{} // by subject of the announcement
+}
+
+func newClosedLoop(admin jetstream.JetStream, p *publisher) (*closedLoop, error) {
+	l := &closedLoop{publisher: p, waiting: map[string]chan struct{}{}}
+	_, err := admin.Conn().Subscribe("tokens.v1.event.stored.>", func(m *nats.Msg) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if stored := l.waiting[m.Subject]; stored != nil {
+			close(stored)
+			delete(l.waiting, m.Subject)
+		}
+	})
+	if err == nil {
+		err = admin.Conn().Flush()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening to announcements: %w", err)
+	}
+	return l, nil
+}
+
+// run publishes for the length of time and returns how many events were stored.
+func (l *closedLoop) run(ctx context.Context, length time.Duration, prefix string) (int, error) {
+	const publishers = 32
+	end := time.Now().Add(length)
+	counts := make([]int, publishers)
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range publishers {
+		g.Go(func() error {
+			for time.Now().Before(end) {
+				key := tokenworker.Key{
+					OrgID: fmt.Sprint("org-", i%5), ProviderID: "provider", CompanyID: fmt.Sprintf("%s-%d-%d", prefix, i, counts[i]),
+				}
+				if err := l.one(ctx, key); err != nil {
+					return err
+				}
+				counts[i]++
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return total, err //nolint:wrapcheck // our own
+}
+
+// one publishes an event and waits until it is stored.
+func (l *closedLoop) one(ctx context.Context, key tokenworker.Key) error {
+	stored := make(chan struct{})
+	l.mu.Lock()
+	l.waiting[events.Stored.Subject(key)] = stored
+	l.mu.Unlock()
+	if err := l.publisher.acquire(ctx, key); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	select {
+	case <-stored:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting until %s is stored: %w", key, ctx.Err())
+	}
+}
+
+// runBeside does the same while events of the refused organization are published, 40 a second, and returns how many of
+// both there were.
+func (l *closedLoop) runBeside(ctx context.Context, length time.Duration) (others, refused int, err error) {
+	end := time.Now().Add(length)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		for time.Now().Before(end) {
+			key := tokenworker.Key{OrgID: refusedOrg, ProviderID: "provider", CompanyID: fmt.Sprint(refused)}
+			if err := l.publisher.acquire(gctx, key); err != nil {
+				return err
+			}
+			refused++
+			if err := sleep(gctx, 25*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		var err error
+		others, err = l.run(gctx, length, "during")
+		return err
+	})
+	return others, refused, g.Wait() //nolint:wrapcheck // our own
+}
