@@ -50,7 +50,7 @@ func tableOver(t testingT, c *canned, byWire bool) *Table {
 	t.Helper()
 	client := NewClient(aws.Config{
 		Region: "eu-central-1", HTTPClient: c,
-		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "session"),
+		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "temporary"),
 	})
 	table := &Table{client: client, name: "table", shards: 16}
 	if byWire {
@@ -155,7 +155,7 @@ func TestAWireSignsWhatItSends(t *testing.T) {
 	again.Header = sent.Header.Clone()
 	again.Header.Del("Authorization")
 	const hash = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862" // printf '{"a":1}' | sha256sum
-	key := aws.Credentials{AccessKeyID: "key", SecretAccessKey: "secret", SessionToken: "session"}
+	key := aws.Credentials{AccessKeyID: "key", SecretAccessKey: "secret", SessionToken: "temporary"}
 	if err := v4.NewSigner().SignHTTP(t.Context(), key, again, hash, "dynamodb", "eu-central-1", at); err != nil {
 		t.Fatal(err)
 	}
@@ -223,8 +223,8 @@ func TestWhatAWireDoesNotUnderstandIsTheSDKsToDealWith(t *testing.T) {
 			if unavailable == misconfigured || len(client.asked) != c.tries {
 				t.Errorf("error %v after %d requests, want %d and then the SDK's", err, len(client.asked), c.tries)
 			}
-			if agent := client.asked[len(client.asked)-1].UserAgent(); !strings.Contains(agent, "aws-sdk-go") {
-				t.Errorf("the last request is by %q, want the SDK", agent)
+			if by := client.asked[len(client.asked)-1].UserAgent(); !strings.Contains(by, "aws-sdk-go") {
+				t.Errorf("the last request is by %q, want the SDK", by)
 			}
 		})
 	}
