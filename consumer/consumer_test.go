@@ -112,6 +112,7 @@ func TestARefusedEventBecomesADeadLetterAndIsGoneFromTheStream(t *testing.T) {
 		{"a field twice", body(func(b string) string { return strings.Replace(b, `{`, `{"id":"x",`, 1) }), events.CodeDuplicateField},
 		{"nesting without end", body(func(string) string { return strings.Repeat("[", 1000) + strings.Repeat("]", 1000) }), events.CodeTooDeep},
 		{"a body over 64 KiB", body(func(b string) string { return b + strings.Repeat(" ", 70<<10) }), events.CodeTooLarge},
+		{"as much as the stream takes", body(func(string) string { return strings.Repeat("x", 255<<10) }), events.CodeTooLarge},
 		{"no message id", func(r *rig) events.Message { m := r.acquired(acme, "a", now); m.ID = ""; return m }, events.CodeMissingMessageID},
 		{"moved to another connection", func(r *rig) events.Message {
 			m := r.acquired(acme, "a", now)

@@ -84,15 +84,6 @@ func limit(n int) types.AttributeValue { return &types.AttributeValueMemberN{Val
 // apply makes the change. When it took place, now or at an earlier try whose reply was lost, done is true. Otherwise
 // the condition failed, and found is the item as it is.
 func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, found item, err error) {
-	if t.wire != nil {
-		switch a, found := t.wire.update(ctx, appendUpdate(make([]byte, 0, usualBody), t.name, at, c)); a {
-		case written:
-			return true, nil, nil
-		case refused:
-			return c.wrote(found), found, nil
-		case unclear: // the SDK tries again
-		}
-	}
 	_, err = t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(t.name),
 		Key:                                 at.attributes(),
@@ -100,7 +91,7 @@ func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, fo
 		ConditionExpression:                 aws.String(c.condition),
 		ExpressionAttributeValues:           c.values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}, t.afterWire)
+	})
 	if err == nil {
 		return true, nil, nil
 	}
@@ -113,13 +104,6 @@ func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, fo
 
 // wrote reports whether the change is the last one that was made to the item.
 func (c *change) wrote(found item) bool { return bytes.Equal(writtenBy(found), c.attempt[:]) }
-
-// afterWire leaves the SDK one try less where the wire has had one.
-func (t *Table) afterWire(o *dynamodb.Options) {
-	if t.wire != nil {
-		o.RetryMaxAttempts = maxAttempts - 1
-	}
-}
 
 // maxRounds bounds how often a decision is made anew because the record changed under it. Each time somebody else's
 // write has succeeded, so more than this many at once on one connection is a flood, which ErrUnavailable slows down.

@@ -16,7 +16,6 @@ import (
 // methods are safe for concurrent use, by any number of processes.
 type Table struct {
 	client *dynamodb.Client
-	wire   *wire // nil: the client alone
 	name   string
 	shards uint64
 }
@@ -37,7 +36,6 @@ func Open(ctx context.Context, client *dynamodb.Client, config Config) (*Table, 
 		return nil, fmt.Errorf("opening table %s: %w", t.name, err)
 	}
 	t.shards = s.shards
-	t.wire = newWire(ctx, client.Options())
 	return t, nil
 }
 

@@ -19,9 +19,9 @@ const (
 	// loopback is all that the server listens on.
 	loopback = "127.0.0.1"
 
-	// maxPayload, in bytes, leaves room for the largest event (64 KiB) and for a dead letter that holds one, sealed,
-	// four times over. A larger message is refused by the server, as an error to its publisher.
-	maxPayload = 256 << 10
+	// maxPayload, in bytes, is the server's own default: it bounds the largest dead letter, which holds the largest message
+	// that the stream of events takes (256 KiB), sealed, in base64 twice.
+	maxPayload = 1 << 20
 
 	// readyWithin bounds a wait that should be none: the server's Start returns with its listener open.
 	readyWithin = 10 * time.Second

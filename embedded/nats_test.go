@@ -110,10 +110,10 @@ func TestNATSListensOnLoopbackToThoseWhoKnowTheToken(t *testing.T) {
 func TestNATSRefusesMessagesBeyondItsLimit(t *testing.T) {
 	n := startNATS(t, embedded.NATSConfig{Dir: t.TempDir(), Token: tokenworker.SecretString("t")})
 	nc, _ := connect(t, n)
-	if err := nc.Publish("s", make([]byte, 256<<10)); err != nil {
-		t.Errorf("256 KiB: %v", err)
+	if err := nc.Publish("s", make([]byte, 1<<20)); err != nil {
+		t.Errorf("1 MiB: %v", err)
 	}
-	if err := nc.Publish("s", make([]byte, 256<<10+1)); !errors.Is(err, nats.ErrMaxPayload) {
+	if err := nc.Publish("s", make([]byte, 1<<20+1)); !errors.Is(err, nats.ErrMaxPayload) {
 		t.Errorf("one byte more: error %v, want ErrMaxPayload", err)
 	}
 }
