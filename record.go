@@ -13,6 +13,7 @@ import (
 const (
 	MaxSealedBytes = 64 << 10 // a sealed token set
 	MaxSeen        = 64       // event ids remembered
+	SeenSpare      = 8        // of them, left to disconnects, which must not wait for room
 	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
 	MaxRevoke      = 4        // sealed sets waiting for revocation beside a current one; without one, one more
 )
@@ -108,9 +109,22 @@ func (a AttemptID) String() string { return hex.EncodeToString(a[:]) }
 
 // Claim says that an attempt to refresh is under way and may have posted the record's refresh token.
 type Claim struct {
-	Owner   string // the replica, for people to read
-	Attempt AttemptID
-	Until   time.Time // by then the owner has given up or died
+	Owner      string // the process
+	Attempt    AttemptID
+	At         time.Time // when it was taken
+	Until      time.Time // by then the owner has given up or died
+	LastResort bool      // an earlier attempt of the same set was unresolved, and still is
+}
+
+// Owed is what a write has led to and must be announced: an event of the worker's own, named so that it can be made again
+// by whoever finds it unannounced.
+type Owed struct {
+	Attempt AttemptID // of the write
+	By      string    // the process that wrote it, and announces it while it lives
+	Kinds   []string  // of the events
+	Fence   Fence     // of the token set they are about
+	Code    string    // why, for kinds that have a reason
+	At      time.Time
 }
 
 // Details is what a record says in clear about its token set. Nothing in it is secret.
@@ -144,13 +158,23 @@ type Record struct {
 	RevokeAt time.Time // since when something has waited for revocation; zero: nothing does
 	Revoke   [][]byte  // sealed sets to revoke; each names its fence in its header
 
-	Claim *Claim        // nil: no attempt is unresolved
+	Claim    *Claim // nil: no attempt to refresh is unresolved
+	Revoking *Claim // nil: no attempt to revoke is under way
+
 	Seen  []EventID     // ids of the last events, in no order
 	Spent []Fingerprint // refresh tokens that may be spent, oldest first
+
+	Failures    int    // in a row, to refresh or to revoke
+	FailureCode string // of the last one
+	Warned      bool   // that the grant ends soon has been announced
+	Owed        *Owed  // nil: nothing is to be announced
 
 	AcquiredAt  time.Time // the time of the acquisition event
 	RefreshedAt time.Time // of the last refresh; zero: never
 	RemoveAt    time.Time // tombstones only: when the store may forget it
+
+	// Revision names the last write that changed the record, for stores that need it to make the next one conditional.
+	Revision AttemptID
 }
 
 // WrappedKey is a key at rest, wrapped by the key service.

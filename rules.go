@@ -46,6 +46,8 @@ type Refresh struct {
 	RefreshedAt     time.Time
 	DueAt           time.Time
 	KeepRevocations bool // as in Acquisition
+	Warned          bool // it is announced that the grant ends soon
+	Owed            *Owed
 }
 
 // Verdict is what an event or a refresh did to a record.
@@ -96,30 +98,36 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		return *r, 0, err
 	}
 	if a.Spendable != (Fingerprint{}) && slices.Contains(r.Spent, a.Spendable) { // KeepSpent
-		return r.note(&a.Event, Spent)
+		return r.note(&a.Event, Spent, MaxSeen-SeenSpare)
 	}
 	if a.Stamp.Compare(r.Stamp) <= 0 {
 		if a.Stamp.Compare(r.Disconnected) >= 0 || r.live() && !a.KeepRevocations {
-			return r.note(&a.Event, Stale) // RememberStale
+			return r.note(&a.Event, Stale, MaxSeen-SeenSpare) // RememberStale
 		}
-		next, v, err := r.note(&a.Event, Revoking) // RevokeLate
+		next, v, err := r.note(&a.Event, Revoking, MaxSeen-SeenSpare) // RevokeLate
 		if v == Full || len(r.Revoke) >= MaxRevoke {
 			return *r, Full, err
 		}
 		next.addRevoke(a.Sealed, a.Entered)
 		return next, v, err
 	}
-	seen, ok := remember(r.Seen, a.ID, a.Entered)
+	seen, ok := remember(r.Seen, a.ID, a.Entered, MaxSeen-SeenSpare)
 	if !ok || a.KeepRevocations && len(r.Revoke) > MaxRevoke {
 		return *r, Full, nil
 	}
 	next := Record{
 		Key: r.Key, Status: Active, Fence: Fence{Stamp: a.Stamp}, Entered: a.Entered, Disconnected: r.Disconnected,
 		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
-		Seen: seen, Spent: r.Spent, AcquiredAt: time.Unix(a.ID.Time, 0),
+		Seen: seen, Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
 	}
-	if a.KeepRevocations && !r.RevokeAt.IsZero() {
-		next.Revoke, next.RevokeAt, next.DueAt = r.Revoke, r.RevokeAt, r.RevokeAt
+	switch {
+	case a.KeepRevocations:
+		next.Revoke, next.RevokeAt, next.Revoking = r.Revoke, r.RevokeAt, r.Revoking
+		if !r.RevokeAt.IsZero() {
+			next.DueAt = r.RevokeAt
+		}
+	case r.Revoking != nil: // a revocation on its way may reach the new grant, which is checked at once
+		next.DueAt = a.Entered
 	}
 	return next, Applied, nil
 }
@@ -137,13 +145,13 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		return *r, 0, err
 	}
 	if d.Stamp.Compare(r.Stamp) <= 0 {
-		next, v, err := r.note(&d.Event, Stale)
+		next, v, err := r.note(&d.Event, Stale, MaxSeen)
 		if v != Full && d.Stamp.Compare(r.Disconnected) > 0 {
 			next.Disconnected = d.Stamp
 		}
 		return next, v, err
 	}
-	seen, ok := remember(r.Seen, d.ID, d.Entered)
+	seen, ok := remember(r.Seen, d.ID, d.Entered, MaxSeen)
 	if !ok {
 		return *r, Full, nil
 	}
@@ -151,6 +159,7 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	next.Status, next.Fence, next.Entered, next.Disconnected = Disconnecting, Fence{Stamp: d.Stamp}, d.Entered, d.Stamp
 	next.Seen, next.Claim = seen, nil
 	next.ExpiresAt, next.GrantExpiresAt = time.Time{}, time.Time{}
+	next.Failures, next.FailureCode, next.Warned = 0, "", false
 	if r.Sealed != nil {
 		next.Sealed = nil
 		next.addRevoke(r.Sealed, d.Entered)
@@ -199,7 +208,8 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 	case r.Fence == f.From && r.live():
 		next := *r
 		next.Status, next.Fence, next.Sealed, next.Details, next.Claim = Active, f.From.Next(), f.Sealed, f.Details, nil
-		next.RefreshedAt, next.DueAt = f.RefreshedAt, f.DueAt
+		next.RefreshedAt, next.DueAt, next.Failures, next.FailureCode = f.RefreshedAt, f.DueAt, 0, ""
+		next.Owed, next.Warned = f.Owed, r.Warned || f.Warned
 		if !r.RevokeAt.IsZero() {
 			next.DueAt = r.RevokeAt
 		}
@@ -208,7 +218,7 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 		return *r, Repeated // saved already: the reply was lost
 	case f.From.Stamp.Compare(r.Disconnected) >= 0, r.live() && !f.KeepRevocations:
 		return *r, Stale // lost to a newer acquisition alone, or to another attempt's answer
-	case slices.ContainsFunc(r.Revoke, func(b []byte) bool { return bytes.Equal(b, f.Sealed) }):
+	case contains(r.Revoke, f.Sealed):
 		return *r, Repeated
 	case len(r.Revoke) >= MaxRevoke:
 		return *r, Full
@@ -223,8 +233,8 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 func (r *Record) live() bool { return r.Status == Active || r.Status == ReauthRequired }
 
 // note returns the record with the event's id remembered and nothing else changed.
-func (r *Record) note(e *Event, v Verdict) (Record, Verdict, error) {
-	seen, ok := remember(r.Seen, e.ID, r.Entered)
+func (r *Record) note(e *Event, v Verdict, limit int) (Record, Verdict, error) {
+	seen, ok := remember(r.Seen, e.ID, r.Entered, limit)
 	if !ok {
 		return *r, Full, nil
 	}
@@ -254,15 +264,15 @@ func (r *Record) rolledBack(e *Event) error {
 	return nil
 }
 
-// remember adds an id, and makes room when there is none by dropping the ids that are no longer needed after an event
+// remember adds an id to at most limit, and makes room when there is none by dropping the ids that are no longer needed after an event
 // that entered at applied: a repeat of theirs that is newer entered the stream more than the window after its time, and is
 // refused. It is false when there is still no room.
-func remember(seen []EventID, id EventID, applied time.Time) ([]EventID, bool) {
-	if len(seen) < MaxSeen {
+func remember(seen []EventID, id EventID, applied time.Time, limit int) ([]EventID, bool) {
+	if len(seen) < limit {
 		return append(slices.Clip(seen), id), true
 	}
 	kept := slices.DeleteFunc(slices.Clone(seen), func(s EventID) bool { return Forgettable(s, applied) })
-	if len(kept) >= MaxSeen {
+	if len(kept) >= limit {
 		return nil, false
 	}
 	return append(kept, id), true
@@ -272,4 +282,9 @@ func remember(seen []EventID, id EventID, applied time.Time) ([]EventID, bool) {
 // reflected by the record.
 func Forgettable(id EventID, applied time.Time) bool {
 	return applied.After(time.Unix(id.Time, 0).Add(Window + ClockSkew))
+}
+
+// contains reports whether b is among the blobs.
+func contains(blobs [][]byte, b []byte) bool {
+	return slices.ContainsFunc(blobs, func(x []byte) bool { return bytes.Equal(x, b) })
 }

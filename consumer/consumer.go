@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/pull"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -140,13 +141,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		{streams.In, streams.Replay, w.cfg.Replays, w.readReplay},
 		{streams.Parked, streams.ParkedRetry, w.cfg.Parked, w.readParked},
 	} {
-		sub := &subscription{
-			js: w.js, log: w.cfg.Logger, stream: s.stream, durable: s.durable, limit: s.limit, grace: w.cfg.Grace,
-			handle: func(work context.Context, msg jetstream.Msg) error {
+		sub := &pull.Subscription{
+			JS: w.js, Log: w.cfg.Logger, Stream: s.stream, Durable: s.durable, Limit: s.limit, Grace: w.cfg.Grace,
+			Handle: func(work context.Context, msg jetstream.Msg) error {
 				return w.handle(ctx, work, msg, s.durable, s.read)
 			},
 		}
-		g.Go(func() error { return sub.run(ctx) })
+		g.Go(func() error { return sub.Run(ctx) })
 	}
 	err := g.Wait()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -16,6 +16,9 @@ const (
 	// usual one. Too short costs refreshes, too long serves dead tokens.
 	AssumedLifetime = time.Hour
 
+	// WarnBefore is how long before its hard end a grant is announced as expiring: time for a customer to log in again.
+	WarnBefore = 7 * 24 * time.Hour
+
 	// jitterShare is the part of the lead over which due times are spread: one in so many.
 	jitterShare = 4
 )
@@ -24,6 +27,8 @@ const (
 type Schedule struct {
 	Lead    float64       // share of its lifetime before its end at which a set is due, between 0 and 1; default 1/3
 	MaxLead time.Duration // never earlier than this before the end; default 24 h
+	Assumed time.Duration // lifetime of an access token that does not say; default [AssumedLifetime]
+	Idle    time.Duration // a refresh token dies when unused for so long: it is used at half of that; 0: it does not
 }
 
 // WithDefaults fills in what is zero.
@@ -33,6 +38,9 @@ func (s Schedule) WithDefaults() Schedule {
 	}
 	if s.MaxLead == 0 {
 		s.MaxLead = 24 * time.Hour
+	}
+	if s.Assumed == 0 {
+		s.Assumed = AssumedLifetime
 	}
 	return s
 }
@@ -57,22 +65,29 @@ func (s Schedule) Due(k tokenworker.Key, acquired time.Time, set tokenworker.Tok
 	refreshable := !set.RefreshToken.IsEmpty()
 	expiry := set.ExpiresAt
 	if expiry.IsZero() && refreshable {
-		expiry = acquired.Add(AssumedLifetime)
+		expiry = acquired.Add(s.Assumed)
 	}
 	if grant := set.GrantExpiresAt; !grant.IsZero() && (expiry.IsZero() || grant.Before(expiry)) {
 		expiry = grant
 	}
-	switch lifetime := expiry.Sub(acquired); {
-	case expiry.IsZero():
+	if expiry.IsZero() {
 		return time.Time{}
-	case lifetime <= 0:
-		return acquired
-	case !refreshable:
-		return expiry
-	default:
-		lead := min(time.Duration(float64(lifetime)*s.Lead), s.MaxLead)
-		return expiry.Add(jitter(k, lead/jitterShare) - lead)
 	}
+	due := expiry
+	if lifetime := expiry.Sub(acquired); refreshable {
+		lead := min(time.Duration(float64(lifetime)*s.Lead), s.MaxLead)
+		due = expiry.Add(jitter(k, max(lead, 0)/jitterShare) - lead)
+		if half := acquired.Add(s.Idle/2 + jitter(k, s.Idle/2/jitterShare)); s.Idle > 0 && half.Before(due) {
+			due = half
+		}
+	}
+	if warn := set.GrantExpiresAt.Add(-WarnBefore); !set.GrantExpiresAt.IsZero() && warn.After(acquired) && warn.Before(due) {
+		due = warn
+	}
+	if due.Before(acquired) {
+		return acquired
+	}
+	return due
 }
 
 // jitter is the connection's own place in a span of time: at or after 0, before span.

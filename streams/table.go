@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,14 +17,19 @@ const (
 	Out    = "TOKENS_OUT"    // what the worker did
 	DLQ    = "TOKENS_DLQ"    // refused input, sealed
 	Parked = "TOKENS_PARKED" // settled neither way yet
+	Rescue = "TOKENS_RESCUE" // providers' answers that could not be stored, sealed
+	Sweep  = "TOKENS_SWEEP"  // jobs: look at what is due
 )
 
-// The durable consumers. The first three share In without overlapping; the last is on [Parked].
+// The durable consumers. The first four share In without overlapping; each other has its own stream.
 const (
 	Acquired    = "acquired"
 	Disconnect  = "disconnect"
 	Replay      = "replay"
+	Refresh     = "refresh"
 	ParkedRetry = "parked"
+	Rescuer     = "rescue"
+	Sweeper     = "sweep"
 )
 
 // DuplicateWindow is how long a stream knows a message id. A message that may be a repeat from before it is held back
@@ -74,13 +80,18 @@ func common(replicas int) []setting {
 	}
 }
 
+// withoutSetting leaves out one field, to be set otherwise.
+func withoutSetting(settings []setting, field string) []setting {
+	return slices.DeleteFunc(settings, func(s setting) bool { return s.field == field })
+}
+
 // table is the one place that says what JetStream must look like.
 func table(replicas int) []stream {
 	return []stream{
 		{
 			name: In, purpose: "Events from upstream, until their effect is committed.",
 			settings: append(common(replicas),
-				setting{"Subjects", []string{"tokens.v1.acquired.>", "tokens.v1.disconnect.>", "tokens.v1.replay.>"}, "what the worker handles; anything else has no stream, and its publisher is told so"},
+				setting{"Subjects", []string{"tokens.v1.acquired.>", "tokens.v1.disconnect.>", "tokens.v1.refresh.>", "tokens.v1.replay.>"}, "what the worker handles; anything else has no stream, and its publisher is told so"},
 				setting{"Retention", jetstream.WorkQueuePolicy, "holds exactly the unsettled events, which the hold-back of possible repeats relies on"},
 				setting{"MaxAge", time.Duration(0), "an event waits out any outage"},
 				setting{"MaxMsgSize", int32(256 << 10), "events are refused above 64 KiB and kept as dead letters; this bounds what a dead letter, twice as large, must hold"},
@@ -90,6 +101,7 @@ func table(replicas int) []stream {
 			consumers: []consumer{
 				pull(Acquired, "Stores acquired token sets.", "tokens.v1.acquired.>", 1024),
 				pull(Disconnect, "Honours disconnects; apart, so that a flood of acquisitions does not delay them.", "tokens.v1.disconnect.>", 256),
+				pull(Refresh, "Refreshes connections on request.", "tokens.v1.refresh.>", 256),
 				pull(Replay, "Applies dead letters that an operator replays.", "tokens.v1.replay.>", 64),
 			},
 		},
@@ -127,6 +139,36 @@ func table(replicas int) []stream {
 			),
 			consumers: []consumer{
 				pull(ParkedRetry, "Tries parked events again, minutes apart.", "tokens.v1.parked.>", 100_000),
+			},
+		},
+		{
+			name: Rescue, purpose: "Providers' answers that could not be stored, sealed, until the store is back.",
+			settings: append(common(replicas),
+				setting{"Subjects", []string{"tokens.v1.rescue.>"}, "the worker publishes here, nobody else"},
+				setting{"Retention", jetstream.WorkQueuePolicy, "holds exactly what is not stored yet; a last resort looks here first"},
+				setting{"MaxAge", time.Duration(0), "a rotated token waits out any outage"},
+				setting{"MaxMsgSize", int32(128 << 10), "a sealed set of 64 KiB in base64"},
+				setting{"AllowDirect", false, "a last resort needs a leader's answer: a replica may lag"},
+				setting{"DenyDelete", false, "an erasure deletes the messages of a connection"},
+			),
+			consumers: []consumer{
+				pull(Rescuer, "Commits what was rescued.", "tokens.v1.rescue.>", 10_000),
+			},
+		},
+		{
+			name: Sweep, purpose: "Jobs: look at what is due of one provider and shard.",
+			settings: append(withoutSetting(common(replicas), "MaxMsgsPerSubject"),
+				setting{"Subjects", []string{"tokens.v1.sweep.>"}, "the replicas publish here at each tick"},
+				setting{"Retention", jetstream.WorkQueuePolicy, "a job is done once"},
+				setting{"MaxMsgsPerSubject", int64(1), "a slow sweep is not doubled"},
+				setting{"DiscardNewPerSubject", true, "the job that is there stays"},
+				setting{"MaxAge", 5 * time.Minute, "a job that nobody takes is made anew by the next tick"},
+				setting{"MaxMsgSize", int32(1 << 10), "a job is its subject"},
+				setting{"AllowDirect", false, "nobody looks jobs up"},
+				setting{"DenyDelete", false, "an operator may remove a job"},
+			),
+			consumers: []consumer{
+				pull(Sweeper, "Hands sweep jobs to replicas.", "tokens.v1.sweep.>", 1024),
 			},
 		},
 	}

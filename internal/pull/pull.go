@@ -1,4 +1,5 @@
-package consumer
+// Package pull handles the messages of durable JetStream consumers: bounded concurrency, heartbeats, recovery, drain.
+package pull
 
 import (
 	"context"
@@ -16,26 +17,29 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// subscription pulls the messages of one durable consumer and handles them, at most limit at once.
-type subscription struct {
-	js       jetstream.JetStream
-	log      *slog.Logger
-	stream   string
-	durable  string
-	limit    int
-	grace    time.Duration // how long messages under way may take after ctx has ended
-	handle   func(ctx context.Context, msg jetstream.Msg) error
+// Subscription pulls the messages of one durable consumer and handles them. All fields are required.
+type Subscription struct {
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Stream  string
+	Durable string
+	Limit   int           // messages handled at once
+	Grace   time.Duration // how long messages under way may take after Run's context has ended
+
+	// Handle handles and settles one message. Its context outlives Run's by the grace. An error ends Run.
+	Handle func(ctx context.Context, msg jetstream.Msg) error
+
 	inFlight inFlight
 }
 
-// run pulls until ctx ends, then handles what was already pulled. Lost connections and consumers are waited for. The
-// error is the first that handle returned.
-func (s *subscription) run(ctx context.Context) error {
+// Run pulls until ctx ends, then handles what was already pulled. Lost connections and consumers are waited for. The
+// error is the first that Handle returned.
+func (s *Subscription) Run(ctx context.Context) error {
 	work, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelWork()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.grace, cancelWork) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.Grace, cancelWork) })()
 
-	for tries := uint64(1); ctx.Err() == nil; tries++ {
+	for delay := firstRetry; ctx.Err() == nil; delay = min(2*delay, lastRetry) {
 		pulled, err := s.pull(ctx, work)
 		if err == nil {
 			return nil
@@ -45,29 +49,35 @@ func (s *subscription) run(ctx context.Context) error {
 			return fatal.err
 		}
 		if pulled {
-			tries = 1
+			delay = firstRetry
 		}
-		s.log.WarnContext(ctx, "pulling messages failed; trying again", slog.String("consumer", s.durable),
+		s.Log.WarnContext(ctx, "pulling messages failed; trying again", slog.String("consumer", s.Durable),
 			slog.Any("error", err))
-		sleep(ctx, backoff(firstRetry, 15*time.Second, tries))
+		sleep(ctx, delay)
 	}
 	return nil
 }
 
-// fatalError marks an error of handle, which ends the worker, apart from those of pulling.
+// Delays after pulling has failed, doubling.
+const (
+	firstRetry = time.Second
+	lastRetry  = 15 * time.Second
+)
+
+// fatalError marks an error of Handle, which ends the worker, apart from those of pulling.
 type fatalError struct{ err error }
 
 func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
-// pull handles messages until ctx ends (nil), pulling fails, or handle does. It returns when all it started is done.
-func (s *subscription) pull(ctx, work context.Context) (pulled bool, err error) {
-	cons, err := s.js.Consumer(ctx, s.stream, s.durable)
+// pull handles messages until ctx ends (nil), pulling fails, or Handle does. It returns when all it started is done.
+func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) {
+	cons, err := s.JS.Consumer(ctx, s.Stream, s.Durable)
 	if err != nil {
 		return false, fmt.Errorf("looking up the consumer: %w", err)
 	}
 	// Little is pulled ahead: what waits here is withheld from other replicas, and its AckWait runs.
-	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.limit), jetstream.PullThresholdMessages(s.limit))
+	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.Limit), jetstream.PullThresholdMessages(s.Limit))
 	if err != nil {
 		return false, fmt.Errorf("opening the pull: %w", err)
 	}
@@ -75,8 +85,8 @@ func (s *subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	defer context.AfterFunc(ctx, it.Drain)()
 
 	g, halted := errgroup.WithContext(work)
-	g.SetLimit(s.limit)
-	defer context.AfterFunc(halted, it.Stop)() // handle failed: pull no more
+	g.SetLimit(s.Limit)
+	defer context.AfterFunc(halted, it.Stop)() // Handle failed: pull no more
 
 	beats, endBeats := context.WithCancel(context.WithoutCancel(ctx))
 	var beating sync.WaitGroup
@@ -94,7 +104,7 @@ func (s *subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 		done := s.inFlight.add(msg)
 		g.Go(func() error {
 			defer done()
-			return s.handle(work, msg)
+			return s.Handle(work, msg)
 		})
 	}
 	if handled := g.Wait(); handled != nil {

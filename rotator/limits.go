@@ -1,0 +1,105 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+// errPaused: the provider's circuit is open; nothing is sent to it for now.
+var errPaused = errors.New("provider is paused after failures")
+
+const (
+	// concurrency is how many requests one replica has under way at one provider.
+	concurrency = 8
+
+	// defaultRate is how many requests a second one replica sends to a provider whose limit is not known.
+	defaultRate = 50
+
+	// tripAfter is how many requests in a row must end without an answer before a provider is paused, for circuitOpen.
+	tripAfter   = 10
+	circuitOpen = 30 * time.Second
+)
+
+// limits keeps one replica's requests to each provider within bounds.
+type limits struct {
+	mu   sync.Mutex
+	byID map[string]*limit
+}
+
+type limit struct {
+	slots   chan struct{}
+	rate    *rate.Limiter
+	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
+}
+
+func (l *limits) of(id string, p provider.Policy) *limit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byID == nil {
+		l.byID = make(map[string]*limit)
+	}
+	if have, ok := l.byID[id]; ok {
+		return have
+	}
+	perSecond := p.RateLimit
+	if perSecond == 0 {
+		perSecond = defaultRate
+	}
+	made := &limit{
+		slots: make(chan struct{}, concurrency),
+		rate:  rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
+		circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+			Name: id, MaxRequests: 1, Timeout: circuitOpen,
+			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
+		}),
+	}
+	l.byID[id] = made
+	return made
+}
+
+// enter waits for its turn at a provider. The caller says how the request ended by done. It fails with errPaused, or when
+// ctx ends.
+func (l *limits) enter(ctx context.Context, id string, p provider.Policy) (done func(provider.Answer), err error) {
+	li := l.of(id, p)
+	select {
+	case li.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	leave := func() { <-li.slots }
+	if err := li.rate.Wait(ctx); err != nil {
+		leave()
+		return nil, err
+	}
+	report, err := li.circuit.Allow()
+	if err != nil {
+		leave()
+		return nil, errPaused
+	}
+	return func(a provider.Answer) {
+		report(circuitError(a))
+		leave()
+	}, nil
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// circuitError tells an answer that speaks for the provider's health from one that does not.
+func circuitError(a provider.Answer) error {
+	if a.Outcome == provider.Unknown || a.Code == provider.CodeUnreachable || a.Code == provider.CodeTLSFailed {
+		return errNoAnswer
+	}
+	return nil
+}
+
+// paused reports whether nothing may be sent to the provider for now.
+func (l *limits) paused(id string, p provider.Policy) bool {
+	return l.of(id, p).circuit.State() == gobreaker.StateOpen
+}

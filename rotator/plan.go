@@ -1,0 +1,100 @@
+package rotator
+
+import (
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+// step is what to do about an active record.
+type step uint8
+
+const (
+	wait       step = iota // nothing before the given time
+	post                   // spend the refresh token
+	repost                 // spend it again: the attempt before it is unresolved, and the provider allows for that
+	lastResort             // spend it again because nothing else can save the connection
+)
+
+// plan decides on an active record whose set can be refreshed, as a pure function of now. Forced says that it is to be
+// refreshed although it is not due.
+//
+// A claim means that its token may have been posted. For a provider that rotates strictly, an expired claim frees nobody:
+// the access token that still works is served, and only when it has expired, and any paused process's request has timed out,
+// is the token posted once more.
+func plan(r *tokenworker.Record, p provider.Policy, now time.Time, forced bool) (step, time.Time) {
+	c := r.Claim
+	if c == nil {
+		if forced || !now.Before(r.DueAt) {
+			return post, now
+		}
+		return wait, r.DueAt
+	}
+	if now.Before(c.Until) {
+		return wait, c.Until // its owner may be at work
+	}
+	// A failure has moved the due time: an attempt that was unresolved is not followed by another at once.
+	if !forced && now.Before(r.DueAt) {
+		return wait, r.DueAt
+	}
+	switch {
+	case p.Rotation == provider.Static:
+		return repost, now
+	case p.Rotation == provider.Grace && now.Before(c.At.Add(p.GracePeriod)):
+		return repost, now
+	}
+	at := lastResortAt(r, p)
+	if now.Before(at) {
+		return wait, at
+	}
+	return lastResort, now
+}
+
+// lastResortAt is when the token of a claimed record may be posted once more.
+func lastResortAt(r *tokenworker.Record, p provider.Policy) time.Time {
+	at := r.Claim.Until.Add(p.Margin)
+	if r.ExpiresAt.After(at) {
+		return r.ExpiresAt
+	}
+	return at
+}
+
+// afterUnknown is when to look again at a record whose attempt is unresolved.
+func afterUnknown(r *tokenworker.Record, p provider.Policy, now time.Time) time.Time {
+	retry := now.Add(backoff(r.Key, r.Failures+1))
+	switch {
+	case p.Rotation == provider.Static:
+		return later(retry, r.Claim.Until)
+	case p.Rotation == provider.Grace && r.Claim.Until.Before(r.Claim.At.Add(p.GracePeriod)):
+		return r.Claim.Until
+	case r.Claim.LastResort:
+		return later(retry, lastResortAt(r, p))
+	}
+	return lastResortAt(r, p)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Delays after failures, doubling.
+const (
+	firstBackoff = 30 * time.Second
+	lastBackoff  = time.Hour
+)
+
+// backoff is the delay after so many failures in a row, spread by the connection's own jitter over a half of it.
+func backoff(k tokenworker.Key, failures int) time.Duration {
+	d := firstBackoff
+	for range failures - 1 {
+		if d *= 2; d >= lastBackoff {
+			d = lastBackoff
+			break
+		}
+	}
+	return d/2 + jitter(k, d/2)
+}

@@ -1,0 +1,33 @@
+package rotator
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+// Providers are the providers of the catalogue. Methods are safe for concurrent use. Each of the three calls makes one
+// request at most, returns by the context's deadline, and never shows a token.
+type Providers interface {
+	// Enabled lists the providers that requests may be sent to, for sweeping.
+	Enabled() []string
+
+	// Policy is that of any provider, known or not. It is enabled if requests may be sent to it.
+	Policy(id string) (p provider.Policy, enabled bool)
+
+	Refresh(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Answer
+	Revoke(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Answer
+	Introspect(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Answer
+}
+
+// scheduleOf is the schedule of a provider's sets.
+func scheduleOf(p provider.Policy) Schedule {
+	return Schedule{MaxLead: p.LeadCap, Assumed: p.AssumedLifetime, Idle: p.IdleExpiry}
+}
+
+// DueAfter is when a set that was acquired or refreshed at a time is due by its provider's policy.
+func DueAfter(p provider.Policy, k tokenworker.Key, at time.Time, set tokenworker.TokenSet) time.Time {
+	return scheduleOf(p).Due(k, at, set)
+}

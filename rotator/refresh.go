@@ -1,0 +1,280 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+// Codes of failures that are the worker's own, beside those of package provider.
+const (
+	codeKeyRefused = "key_refused" // the key service refuses the organization's key
+	codeSealBroken = "seal_broken" // the stored set does not open
+	codeExpired    = "expired"     // it cannot be refreshed and its time is up
+	codeTooLate    = "too_late"    // the claim had run too far before the request could be sent
+	codeInRescue   = "in_rescue"   // its successor waits in the rescue stream
+)
+
+// postponed is how long a record waits that cannot be attempted before somebody acts.
+const postponed = 15 * time.Minute
+
+// Do looks at one connection and does what is due: announces what is owed, revokes what waits for it, or refreshes. Forced,
+// it refreshes a set that is not due. A connection that another attempt holds is left to it.
+//
+// The outcome of a refresh is in the record and in the announcements; the error says that one of the worker's own services
+// failed, and matches [tokenworker.ErrUnavailable] as a rule.
+func (r *Rotator) Do(ctx context.Context, k tokenworker.Key, forced bool) error {
+	rec, err := r.store.Get(ctx, k)
+	if errors.Is(err, tokenworker.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if rec, err = r.settleOwed(ctx, rec); err != nil {
+		return err
+	}
+	if rec.Status == tokenworker.Disconnecting || !rec.RevokeAt.IsZero() {
+		return r.revoke(ctx, rec)
+	}
+	if rec.Status != tokenworker.Active {
+		return nil
+	}
+	err = r.refresh(ctx, rec, forced)
+	if errors.Is(err, tokenworker.ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+// refresh does what the plan says of an active record.
+func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bool) error {
+	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
+	now := r.cfg.Now()
+	step, at := plan(&rec, policy, now, forced)
+	switch {
+	case step == wait && at.After(rec.DueAt):
+		return r.postpone(ctx, rec, rec.FailureCode, at) // an unresolved claim, or due times that lag
+	case step == wait:
+		return nil
+	case !enabled:
+		return r.postpone(ctx, rec, string(provider.CodeNotEnabled), now.Add(postponed))
+	}
+	set, err := r.open(ctx, rec)
+	switch {
+	case errors.Is(err, tokenworker.ErrKeyRefused):
+		return r.postpone(ctx, rec, codeKeyRefused, now.Add(postponed))
+	case errors.Is(err, tokenworker.ErrSealBroken):
+		r.cfg.Logger.ErrorContext(ctx, "a stored token set does not open", slog.String("key", rec.Key.String()))
+		return r.postpone(ctx, rec, codeSealBroken, now.Add(postponed))
+	case err != nil:
+		return err
+	case set.RefreshToken.IsEmpty():
+		return r.expire(ctx, rec, set)
+	}
+	if step == lastResort {
+		rescued, err := r.rescue.has(ctx, rec.Key, rec.Fence)
+		if err != nil {
+			return err
+		}
+		if rescued { // LookInRescue
+			return r.postpone(ctx, rec, codeInRescue, now.Add(firstBackoff))
+		}
+	}
+	return r.spend(ctx, rec, policy, set, step)
+}
+
+// open opens the record's token set.
+func (r *Rotator) open(ctx context.Context, rec tokenworker.Record) (tokenworker.TokenSet, error) {
+	plain, err := r.sealer.Open(ctx, rec.Key, rec.Fence, rec.Sealed)
+	if err != nil {
+		return tokenworker.TokenSet{}, err
+	}
+	defer clear(plain)
+	return tokenworker.DecodeTokenSet(plain)
+}
+
+// spend claims the set, posts its refresh token once, and makes durable what comes of it. Nothing slow stands between the
+// claim and the request.
+func (r *Rotator) spend(
+	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet, step step,
+) error {
+	done, err := r.limits.enter(ctx, rec.Key.ProviderID, policy)
+	if err != nil {
+		return err
+	}
+	answer := provider.Answer{}
+	defer func() { done(answer) }()
+
+	from := rec.Fence
+	seal, err := r.sealer.Prepare(ctx, rec.Key, from.Next())
+	if err != nil {
+		return err
+	}
+	now := r.cfg.Now()
+	claim := tokenworker.Claim{
+		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.claimFor(policy)),
+		LastResort: step == lastResort || rec.Claim != nil && rec.Claim.LastResort,
+	}
+	var replaces tokenworker.AttemptID
+	if rec.Claim != nil {
+		replaces = rec.Claim.Attempt
+		if step == repost {
+			claim.At = rec.Claim.At // the window runs from the first use
+		}
+	}
+	var spends tokenworker.Fingerprint
+	if policy.Rotates() {
+		spends = tokenworker.NewFingerprint(rec.Key, set.RefreshToken)
+	}
+	rec, _, err = r.store.Update(ctx, rec, tokenworker.Claiming(from, claim, spends, replaces))
+	if err != nil {
+		return err
+	}
+	answer = r.post(ctx, rec, set)
+	r.metrics.refreshes.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
+	r.cfg.Logger.DebugContext(ctx, "refresh answered", slog.String("key", rec.Key.String()),
+		slog.String("outcome", answer.Outcome.String()), slog.String("code", string(answer.Code)))
+	return r.conclude(ctx, rec, policy, set, answer, seal)
+}
+
+// claimFor is how long a claim on the provider's sets lasts: not over a window in which the token could be posted again.
+func (r *Rotator) claimFor(p provider.Policy) time.Duration {
+	if p.Rotation == provider.Grace && p.GracePeriod > 0 {
+		return min(r.cfg.ClaimFor, p.GracePeriod/2)
+	}
+	return r.cfg.ClaimFor
+}
+
+// post makes the one request of an attempt. Shutdown does not cancel it; its deadline lies well inside the claim. A claim
+// that has run too far, because this process was paused, is not used any more.
+func (r *Rotator) post(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) provider.Answer {
+	length := rec.Claim.Until.Sub(rec.Claim.At)
+	left := rec.Claim.Until.Sub(r.cfg.Now()) - length/3
+	if left < length/3 {
+		return provider.Answer{Outcome: provider.NotSpent, Code: codeTooLate}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
+	defer cancel()
+	return r.providers.Refresh(ctx, rec.Key, set)
+}
+
+// conclude makes durable how an attempt ended. Whatever becomes of ctx, it tries until the shutdown limit.
+func (r *Rotator) conclude(
+	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet,
+	answer provider.Answer, seal func([]byte) ([]byte, error),
+) error {
+	now := r.cfg.Now()
+	failure := tokenworker.Failure{
+		Attempt: rec.Claim.Attempt, Code: string(answer.Code), DueAt: now.Add(max(answer.RetryAfter, backoff(rec.Key, rec.Failures+1))),
+		Owed: r.owed(rec.Claim.Attempt, rec.Fence, string(answer.Code), events.RefreshFailed),
+	}
+	outcome := answer.Outcome
+	if outcome == provider.Reauth && policy.FalseInvalidGrant {
+		outcome = r.confirm(ctx, rec.Key, set)
+	}
+	var rule tokenworker.Rule
+	switch outcome {
+	case provider.OK:
+		refresh, err := r.refreshed(rec, policy, answer.Set, seal)
+		if err != nil {
+			return err
+		}
+		return r.save(ctx, rec, refresh)
+	case provider.NotSpent, provider.Unsupported:
+		rule = tokenworker.NothingSpent(failure)
+	case provider.Misconfigured:
+		r.cfg.Logger.ErrorContext(ctx, "the provider refuses the worker's client", slog.String("provider", rec.Key.ProviderID),
+			slog.String("code", string(answer.Code)))
+		failure.DueAt = later(failure.DueAt, now.Add(postponed))
+		rule = tokenworker.NothingSpent(failure)
+	case provider.Reauth:
+		failure.Owed = r.owed(rec.Claim.Attempt, rec.Fence, string(answer.Code), events.ReauthRequired)
+		failure.DueAt = now.Add(announceAgain)
+		rule = tokenworker.GrantDead(failure)
+	default:
+		failure.DueAt = afterUnknown(&rec, policy, now)
+		rule = tokenworker.Unresolved(failure)
+	}
+	next, verdict, err := r.updateDurably(ctx, rec, rule)
+	if err != nil || verdict != tokenworker.Applied {
+		return err
+	}
+	return r.announce(ctx, next)
+}
+
+// confirm asks the provider whether a grant is really dead, without spending anything. Without a clear answer it stays
+// unresolved.
+func (r *Rotator) confirm(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Outcome {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.ClaimFor/3)
+	defer cancel()
+	switch a := r.providers.Introspect(ctx, k, set); a.Outcome {
+	case provider.OK:
+		return provider.NotSpent
+	case provider.Reauth:
+		return provider.Reauth
+	default:
+		return provider.Unknown
+	}
+}
+
+// refreshed seals what a provider returned. Sealing needs no service any more.
+func (r *Rotator) refreshed(
+	rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet, seal func([]byte) ([]byte, error),
+) (*tokenworker.Refresh, error) {
+	plain, err := tokenworker.EncodeTokenSet(set)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a refreshed set: %w", err)
+	}
+	defer clear(plain)
+	sealed, err := seal(plain)
+	if err != nil {
+		return nil, fmt.Errorf("sealing a refreshed set: %w", err)
+	}
+	now := r.cfg.Now()
+	kinds := []events.Kind{events.Refreshed}
+	if rec.Status == tokenworker.ReauthRequired {
+		kinds = append(kinds, events.Recovered)
+	}
+	warn := !rec.Warned && !set.GrantExpiresAt.IsZero() && !now.Before(set.GrantExpiresAt.Add(-WarnBefore))
+	if warn {
+		kinds = append(kinds, events.Expiring)
+	}
+	return &tokenworker.Refresh{
+		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: rec.Claim.Attempt, Details: set.Details(),
+		RefreshedAt: now, DueAt: DueAfter(policy, rec.Key, now, set), KeepRevocations: policy.RevokesNarrowly(), Warned: warn,
+		Owed: r.owed(rec.Claim.Attempt, rec.Fence.Next(), "", kinds...),
+	}, nil
+}
+
+// expire ends a set that cannot be refreshed, or warns of its end.
+func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) error {
+	now, attempt := r.cfg.Now(), tokenworker.NewAttemptID()
+	end := set.ExpiresAt
+	if end.IsZero() || !set.GrantExpiresAt.IsZero() && set.GrantExpiresAt.Before(end) {
+		end = set.GrantExpiresAt
+	}
+	rule := tokenworker.Expiring(rec.Fence, tokenworker.Failure{
+		Attempt: attempt, Code: codeExpired, DueAt: now.Add(announceAgain),
+		Owed: r.owed(attempt, rec.Fence, codeExpired, events.ReauthRequired),
+	})
+	if now.Before(end) {
+		rule = tokenworker.Warning(rec.Fence, end, r.owed(attempt, rec.Fence, "", events.Expiring))
+	}
+	next, verdict, err := r.store.Update(ctx, rec, rule)
+	if err != nil || verdict != tokenworker.Applied {
+		return err
+	}
+	return r.announce(ctx, next)
+}
+
+// postpone moves the due time of a record that cannot be attempted now.
+func (r *Rotator) postpone(ctx context.Context, rec tokenworker.Record, code string, until time.Time) error {
+	_, _, err := r.store.Update(ctx, rec, tokenworker.Postponing(rec.Fence, tokenworker.Failure{Code: code, DueAt: until}))
+	return err
+}

@@ -1,0 +1,115 @@
+package rotator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/robfig/cron/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/internal/pull"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// Run sweeps at every tick, handles the sweep jobs and the rescue stream, and announces what could not be announced at
+// once, until ctx ends. Then it waits for what is under way: a request that was sent is answered and saved, within the
+// grace.
+func (r *Rotator) Run(ctx context.Context) error {
+	defer r.stop(ctx)()
+	ticker := cron.New(cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger)))
+	ticker.Schedule(cron.Every(r.cfg.Tick), cron.FuncJob(func() {
+		if err := r.Tick(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.WarnContext(ctx, "a tick failed", slog.Any("error", err))
+		}
+	}))
+	ticker.Start()
+	defer func() { <-ticker.Stop().Done() }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.pull(ctx, streams.Sweep, streams.Sweeper, sweepsAtOnce, r.sweepJob) })
+	g.Go(func() error { return r.pull(ctx, streams.Rescue, streams.Rescuer, rescuesAtOnce, r.replay) })
+	g.Go(func() error { r.unannounced.run(ctx, r.publishOwed); return nil })
+	return g.Wait()
+}
+
+const (
+	sweepsAtOnce  = 8
+	rescuesAtOnce = 8
+)
+
+// stop makes the grace begin when ctx ends, and returns what ends it for good.
+func (r *Rotator) stop(ctx context.Context) func() {
+	var timer *time.Timer
+	var mu sync.Mutex
+	stopped := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timer = time.AfterFunc(r.cfg.Grace, sync.OnceFunc(func() { close(r.giveUp) }))
+	})
+	return func() {
+		stopped()
+		mu.Lock()
+		defer mu.Unlock()
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// pull handles the messages of a durable consumer.
+func (r *Rotator) pull(
+	ctx context.Context, stream, durable string, limit int, handle func(context.Context, jetstream.Msg) error,
+) error {
+	return (&pull.Subscription{
+		JS: r.js, Log: r.cfg.Logger, Stream: stream, Durable: durable, Limit: limit, Grace: r.cfg.Grace,
+		Handle: func(ctx context.Context, msg jetstream.Msg) error {
+			if err := handle(ctx, msg); err != nil {
+				r.cfg.Logger.WarnContext(ctx, "settling a message failed; it comes again", slog.String("consumer", durable),
+					slog.Any("error", err))
+			}
+			return nil
+		},
+	}).Run(ctx)
+}
+
+// unannounced keeps announcements that NATS did not take, and tries them again.
+type unannounced struct {
+	mu   sync.Mutex
+	recs []tokenworker.Record
+}
+
+func (u *unannounced) add(rec tokenworker.Record) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	rec.Sealed, rec.Revoke, rec.Seen, rec.Spent = nil, nil, nil, nil // what an announcement needs is little
+	u.recs = append(u.recs, rec)
+}
+
+func (u *unannounced) run(ctx context.Context, publish func(context.Context, tokenworker.Record) error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return // whoever finds the record next announces
+		case <-time.After(time.Second):
+		}
+		for {
+			u.mu.Lock()
+			if len(u.recs) == 0 {
+				u.mu.Unlock()
+				break
+			}
+			rec := u.recs[0]
+			u.mu.Unlock()
+			if publish(ctx, rec) != nil {
+				break
+			}
+			u.mu.Lock()
+			u.recs = u.recs[1:]
+			u.mu.Unlock()
+		}
+	}
+}

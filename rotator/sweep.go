@@ -1,0 +1,128 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+)
+
+// Tick publishes one sweep job for each enabled provider and shard. Every replica ticks; the jobs' message ids follow from
+// the tick, which is named by the time cut to its length, so JetStream keeps one of each. A shard whose last sweep is not
+// done yet gets no second one.
+func (r *Rotator) Tick(ctx context.Context) error {
+	tick := r.cfg.Now().Truncate(r.cfg.Tick).Unix()
+	var errs []error
+	for _, id := range r.providers.Enabled() {
+		for shard := range r.store.Shards() {
+			subject := events.SweepSubject(id, shard)
+			_, err := r.js.PublishMsg(ctx, nats.NewMsg(subject), jetstream.WithMsgID(fmt.Sprintf("%s/%d", subject, tick)))
+			if err != nil && !isSweeping(err) {
+				errs = append(errs, fmt.Errorf("publishing a sweep job: %w", err))
+			}
+		}
+		if len(errs) > 0 {
+			break // NATS is down, for the others too
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isSweeping reports whether a job was refused because its subject holds one already.
+func isSweeping(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == maxMessagesPerSubject
+}
+
+// maxMessagesPerSubject is the server's error code for a full subject (nats-server errors.json,
+// JSStreamStoreFailedF around "maximum messages per subject exceeded").
+const maxMessagesPerSubject jetstream.ErrorCode = 10077
+
+// Sweep handles what is due of one provider and shard, soonest first, with bounded concurrency. It returns how many
+// connections it looked at. An error means that some of them, or all, could not be handled for want of one of the worker's
+// own services; they stay due.
+func (r *Rotator) Sweep(ctx context.Context, id string, shard int) (looked int, err error) {
+	policy, _ := r.providers.Policy(id)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	var failures failureCount
+	for k, err := range r.store.Due(gctx, id, shard, r.cfg.Now()) {
+		if err != nil {
+			_ = g.Wait()
+			return looked, fmt.Errorf("listing due connections: %w", err)
+		}
+		if r.limits.paused(id, policy) || failures.tooMany() || gctx.Err() != nil {
+			break
+		}
+		looked++
+		r.metrics.swept.WithLabelValues(id).Inc()
+		g.Go(func() error { return r.sweepOne(gctx, k, &failures) })
+	}
+	if err := g.Wait(); err != nil {
+		return looked, err
+	}
+	return looked, failures.err()
+}
+
+// sweepOne handles one connection. Only the end of ctx ends the sweep at once.
+func (r *Rotator) sweepOne(ctx context.Context, k tokenworker.Key, failures *failureCount) error {
+	err := r.Do(ctx, k, false)
+	switch {
+	case err == nil, errors.Is(err, errPaused):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	r.metrics.sweepErrors.WithLabelValues(k.ProviderID).Inc()
+	r.cfg.Logger.WarnContext(ctx, "a due connection could not be handled", slog.String("key", k.String()), slog.Any("error", err))
+	failures.add(err)
+	return nil
+}
+
+// failureCount ends a sweep that fails on everything: the worker's own services are down.
+type failureCount struct {
+	mu   sync.Mutex
+	n    int
+	last error
+}
+
+const maxSweepFailures = 20
+
+func (f *failureCount) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n, f.last = f.n+1, err
+}
+
+func (f *failureCount) tooMany() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n >= maxSweepFailures
+}
+
+func (f *failureCount) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// sweepJob handles one message of the sweep stream.
+func (r *Rotator) sweepJob(ctx context.Context, msg jetstream.Msg) error {
+	id, shard, err := events.ParseSweepSubject(msg.Subject())
+	if err != nil {
+		return msg.Term()
+	}
+	if _, err := r.Sweep(ctx, id, shard); err != nil {
+		r.cfg.Logger.WarnContext(ctx, "a sweep did not finish", slog.String("provider", id), slog.Int("shard", shard), slog.Any("error", err))
+		return msg.NakWithDelay(r.cfg.Tick)
+	}
+	return msg.Ack()
+}
