@@ -19,9 +19,11 @@ type Notice struct {
 	Data       json.RawMessage // of the kind's data type, such as [StoredData]
 }
 
-// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData] or [RejectedData].
+// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData], [RejectedData], or [AttemptData] for the
+// others.
 type NoticeData interface {
-	notice() (Kind, Cause)
+	// notice is the kind, and what tells this notice from all others of the kind.
+	notice() (k Kind, identity string)
 }
 
 // Cause names the request that made the worker do something: its stamp, and its CloudEvents identity where that was
@@ -54,19 +56,35 @@ type RejectedData struct {
 	Code    Code `json:"code"`
 }
 
-func (d StoredData) notice() (Kind, Cause)       { return Stored, d.Cause }
-func (d DisconnectedData) notice() (Kind, Cause) { return Disconnected, d.Cause }
-func (d RejectedData) notice() (Kind, Cause)     { return Rejected, d.Cause }
+// AttemptData is the data of the notices of what the worker does of its own accord: [Refreshed], [RefreshFailed],
+// [ReauthRequired], [Recovered], [Expiring], [Revoked] and [RevokeFailed].
+type AttemptData struct {
+	Kind           Kind      `json:"-"`
+	Epoch          uint64    `json:"epoch"` // with sequence and generation: the token set that it is about
+	Sequence       uint64    `json:"sequence"`
+	Generation     uint64    `json:"generation"`
+	Attempt        string    `json:"attempt"`                   // names the attempt that led to it
+	Code           string    `json:"code,omitempty"`            // why, for failures and ends
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`       // of the access token; zero: unknown
+	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"` // of the grant; zero: unknown
+}
 
-// NewNotice encodes a notice about key for publishing. Its id follows from kind and cause, so that a worker that
+func (c Cause) identity() string { return fmt.Sprintf("%d/%d", c.Epoch, c.Sequence) }
+
+func (d StoredData) notice() (Kind, string)       { return Stored, d.identity() }
+func (d DisconnectedData) notice() (Kind, string) { return Disconnected, d.identity() }
+func (d RejectedData) notice() (Kind, string)     { return Rejected, d.identity() }
+func (d AttemptData) notice() (Kind, string)      { return d.Kind, d.Attempt }
+
+// NewNotice encodes a notice about key for publishing. Its id follows from its kind and what caused it, so that a worker that
 // crashed and does its work again publishes the same event again, and readers can tell.
 func NewNotice(key tokenworker.Key, source string, data NoticeData, at time.Time) (Message, error) {
-	kind, cause := data.notice()
+	kind, identity := data.notice()
 	encoded, err := json.Marshal(data)
 	if err != nil {
 		return Message{}, fmt.Errorf("encoding %s notice: %w", kind, err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/notice/v1\n%s\n%d/%d", kind, cause.Epoch, cause.Sequence))
+	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/notice/v1\n%s\n%s", kind, identity))
 	id := hex.EncodeToString(sum[:16])
 	body, err := encodeEnvelope(envelope{
 		ID: id, Source: source, Type: kind.Type(), Subject: KeyText(key),

@@ -47,16 +47,29 @@ func New(service tokenworker.KeyService, store KeyStore, config Config) *Sealer 
 func (s *Sealer) Seal(
 	ctx context.Context, key tokenworker.Key, fence tokenworker.Fence, plaintext []byte,
 ) ([]byte, error) {
-	sealed, err := s.seal(ctx, key, fence, plaintext)
+	seal, err := s.Prepare(ctx, key, fence)
+	if err != nil {
+		return nil, err
+	}
+	return seal(plaintext)
+}
+
+// Prepare gets all that sealing for this connection and fence needs, so that the function it returns needs neither key
+// service nor store: what a provider will have rotated must not wait for them. The function is for one use, soon; its error
+// matches [tokenworker.ErrTooLarge]. Errors of Prepare are those of [Sealer.Seal].
+func (s *Sealer) Prepare(
+	ctx context.Context, key tokenworker.Key, fence tokenworker.Fence,
+) (seal func(plaintext []byte) ([]byte, error), err error) {
+	seal, err = s.prepare(ctx, key, fence)
 	if err != nil {
 		return nil, fmt.Errorf("sealing token set: %w", err)
 	}
-	return sealed, nil
+	return seal, nil
 }
 
-func (s *Sealer) seal(
-	ctx context.Context, key tokenworker.Key, fence tokenworker.Fence, plaintext []byte,
-) ([]byte, error) {
+func (s *Sealer) prepare(
+	ctx context.Context, key tokenworker.Key, fence tokenworker.Fence,
+) (func(plaintext []byte) ([]byte, error), error) {
 	if err := key.Validate(); err != nil {
 		return nil, err
 	}
@@ -67,19 +80,20 @@ func (s *Sealer) seal(
 	if err != nil {
 		return nil, err
 	}
-	defer sub.wipe()
-
-	n := len(plaintext) + gcmOverhead
-	if e.size(n) > tokenworker.MaxSealedBytes {
-		return nil, tokenworker.ErrTooLarge
-	}
+	defer sub.wipe() // the cipher keeps a copy of its own
 	e.commitment = sub.commitment()
 	aead, err := sub.aead()
 	if err != nil {
 		return nil, err
 	}
-	header := e.appendHeader(make([]byte, 0, e.size(n)), n)
-	return aead.Seal(header, nil, plaintext, additionalData), nil
+	return func(plaintext []byte) ([]byte, error) {
+		n := len(plaintext) + gcmOverhead
+		if e.size(n) > tokenworker.MaxSealedBytes {
+			return nil, fmt.Errorf("sealing token set: %w", tokenworker.ErrTooLarge)
+		}
+		header := e.appendHeader(make([]byte, 0, e.size(n)), n)
+		return aead.Seal(header, nil, plaintext, additionalData), nil
+	}, nil
 }
 
 // Open decrypts what [Sealer.Seal] sealed for this connection and fence, under whatever scope.
@@ -129,6 +143,16 @@ func (s *Sealer) open(
 		return nil, broken("ciphertext was altered")
 	}
 	return plaintext, nil
+}
+
+// OpenListed decrypts a set that stands outside its row's own fence, on a revoke list: under the fence that its header
+// names, which the seal is bound to. Errors are those of [Sealer.Open].
+func (s *Sealer) OpenListed(ctx context.Context, key tokenworker.Key, sealed []byte) ([]byte, error) {
+	fence, err := FenceOf(sealed)
+	if err != nil {
+		return nil, fmt.Errorf("opening token set: %w", err)
+	}
+	return s.Open(ctx, key, fence, sealed)
 }
 
 // sealingSubkey derives the subkey from the scope's current data key, or from a fresh one, and writes into the envelope

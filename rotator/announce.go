@@ -66,11 +66,11 @@ func (r *Rotator) settleOwed(ctx context.Context, rec tokenworker.Record) (token
 			return rec, err
 		}
 	}
-	dueAt := rec.DueAt
-	if rec.Status == tokenworker.ReauthRequired || rec.Status == tokenworker.Disconnected {
-		dueAt = time.Time{}
+	switch rec.Status {
+	case tokenworker.Active, tokenworker.Disconnecting: // the write that follows replaces the note
+		return rec, nil
 	}
-	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed, dueAt))
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed, time.Time{}))
 	return next, err
 }
 
@@ -113,7 +113,11 @@ func (r *Rotator) wasPublished(ctx context.Context, rec tokenworker.Record) (boo
 func (r *Rotator) notices(rec tokenworker.Record) []events.Message {
 	var ms []events.Message
 	for _, kind := range rec.Owed.Kinds {
-		m, err := events.NewNotice(rec.Key, r.cfg.Source, noticeData(events.Kind(kind), rec), rec.Owed.At)
+		m, err := events.NewNotice(rec.Key, r.cfg.Source, events.AttemptData{
+			Kind: events.Kind(kind), Epoch: rec.Owed.Fence.Stamp.Epoch, Sequence: rec.Owed.Fence.Stamp.Sequence,
+			Generation: rec.Owed.Fence.Generation, Attempt: rec.Owed.Attempt.String(), Code: rec.Owed.Code,
+			ExpiresAt: rec.ExpiresAt, GrantExpiresAt: rec.GrantExpiresAt,
+		}, rec.Owed.At)
 		if err == nil {
 			ms = append(ms, m)
 		}

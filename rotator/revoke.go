@@ -106,11 +106,3 @@ func (r *Rotator) revokeOne(
 	done(answer)
 	return answer
 }
-
-// noticeData is what a notice of a kind says about a record.
-func noticeData(kind events.Kind, rec tokenworker.Record) events.NoticeData {
-	return events.ConnectionData{
-		Of: kind, Epoch: rec.Owed.Fence.Stamp.Epoch, Sequence: rec.Owed.Fence.Stamp.Sequence, Generation: rec.Owed.Fence.Generation,
-		Attempt: rec.Owed.Attempt.String(), Code: rec.Owed.Code, ExpiresAt: rec.ExpiresAt, GrantExpiresAt: rec.GrantExpiresAt,
-	}
-}
