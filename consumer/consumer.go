@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,6 +25,15 @@ type Store interface {
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+
+	// NoteProvider remembers that there are connections of a provider, for the sweeps. Repeating it is harmless.
+	NoteProvider(ctx context.Context, id string) error
+}
+
+// Refresher refreshes a connection now. The outcome of the request to the provider is recorded and announced; the error says
+// that one of the worker's own services failed.
+type Refresher interface {
+	Do(ctx context.Context, k tokenworker.Key, forced bool) error
 }
 
 // Sealer seals a token set for the connection and fence it is stored under.
@@ -53,7 +63,7 @@ type Config struct {
 	// Due says when the rotator should look at a set that was acquired at the given time; default: never.
 	Due func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time
 
-	Acquired, Disconnects, Replays, Parked int // deliveries handled at once, each; default 64, 16, 4, 4
+	Acquired, Disconnects, Refreshes, Replays, Parked int // deliveries handled at once, each; default 64, 16, 16, 4, 4
 
 	Deadline time.Duration // for handling one delivery; default 45 s
 	Grace    time.Duration // for deliveries under way when Run's context ends; default 25 s
@@ -68,6 +78,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Source, "tokenworker")
 	setDefault(&c.Acquired, 64)
 	setDefault(&c.Disconnects, 16)
+	setDefault(&c.Refreshes, 16)
 	setDefault(&c.Replays, 4)
 	setDefault(&c.Parked, 4)
 	setDefault(&c.Deadline, 45*time.Second)
@@ -110,12 +121,16 @@ type Worker struct {
 	keys    *events.Keyring
 	sealer  Sealer
 	store   Store
+	rotator Refresher
 	metrics *metrics
+	noted   sync.Map // ids of providers that the store has been told of
 	handles handles
 }
 
 // New makes a worker. Run starts it.
-func New(cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store) (*Worker, error) {
+func New(
+	cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store, rotator Refresher,
+) (*Worker, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -124,7 +139,7 @@ func New(cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	return &Worker{cfg: cfg, js: js, keys: keys, sealer: sealer, store: store, metrics: m}, nil
+	return &Worker{cfg: cfg, js: js, keys: keys, sealer: sealer, store: store, rotator: rotator, metrics: m}, nil
 }
 
 // Run handles deliveries until ctx ends, then finishes those under way within the grace and returns nil. Outages are
@@ -138,6 +153,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}{
 		{streams.In, streams.Acquired, w.cfg.Acquired, w.readLive},
 		{streams.In, streams.Disconnect, w.cfg.Disconnects, w.readLive},
+		{streams.In, streams.Refresh, w.cfg.Refreshes, w.readLive},
 		{streams.In, streams.Replay, w.cfg.Replays, w.readReplay},
 		{streams.Parked, streams.ParkedRetry, w.cfg.Parked, w.readParked},
 	} {

@@ -95,6 +95,12 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
+	if e.Kind == events.Refresh { // a repeat only refreshes again
+		return w.rotator.Do(ctx, e.Key, true)
+	}
+	if err := w.noteProvider(ctx, e.Key.ProviderID); err != nil {
+		return err
+	}
 	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
 	var verdict tokenworker.Verdict
 	var notice events.NoticeData
@@ -120,6 +126,19 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return errFull
 	}
 	return w.announce(ctx, ev, notice, verdict, d.tries)
+}
+
+// noteProvider tells the store of a provider before its first connection is stored, so that no crash leaves one that no
+// sweep finds.
+func (w *Worker) noteProvider(ctx context.Context, id string) error {
+	if _, known := w.noted.Load(id); known {
+		return nil
+	}
+	if err := w.store.NoteProvider(ctx, id); err != nil {
+		return err
+	}
+	w.noted.Store(id, struct{}{})
+	return nil
 }
 
 // acquire opens the token set on the wire, seals it for the store, and stores it.

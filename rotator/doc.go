@@ -1,5 +1,54 @@
-// Package rotator decides when a token set is due. It holds the schedule alone so far, a pure function of the set; what
-// sweeps due records, refreshes and revokes will live beside it.
+// Package rotator refreshes every token set before it expires and revokes what was disconnected, without ever losing a
+// rotated token or posting a spent one.
+//
+// # One connection
+//
+//	due ──► read ──► announce what is owed ──► plan ──► open the set, prepare the seal of its successor
+//	                                            │                      │
+//	                       nothing to do, or not yet                 claim     "this token may have been posted"
+//	                                                                   │       (compare-and-swap on stamp and generation)
+//	                                                                one POST
+//	        ┌──────────────────┬──────────────────┬────────────────────┼──────────────────┐
+//	      ok                not spent           unknown          grant is dead      client refused
+//	   seal, commit        release the        the claim         reauth_required    release; alarm;
+//	  store or rescue      claim; back off     stays                                 back off
+//	        │                                    │
+//	    announce                static: post again when the claim is over
+//	                            grace:  again inside the window, counted from the first claim; then as strict
+//	                            strict: serve the access token until it expires; then, the claim's end and a margin past, and
+//	                                    nothing in the rescue stream, the last resort: once more
+//
+// plan.go decides, as a pure function of the record, the provider's policy and the time. refresh.go runs the line, save.go
+// makes an answer durable, revoke.go revokes, sweep.go finds what is due, announce.go says what happened. The rules that
+// decide what each write makes of a record are in the root package (rules_refresh.go); docs/model checks them.
+//
+// # Why a lost answer is rare and a reused token rarer
+//
+// A claim says that its token may have been posted. Everything slow comes before it: the data key for the successor is
+// at hand, the provider's metadata too. The request is made once, by a client that never repeats it, with a deadline inside
+// the claim, and not at all when the claim has run too far, because the process was paused. Once the answer is in memory it
+// is saved before anything else happens, whatever becomes of the caller's context: in the store, or in the rescue stream, or,
+// with both down, again and again until the shutdown limit. The commit is fenced by the token set (stamp and generation) and
+// the status, not by the claim: whoever holds the answer may save it.
+//
+// An expired claim frees nobody to post a strict provider's token: its owner may only be paused. What is lost that way (the
+// process died between POST and commit, or the answer never came) is served until the access token expires and then tried
+// once more, because nothing else can save the connection. That last resort is the one declared exception.
+//
+// # What was written is announced
+//
+// A write notes on the record what it owes. The process that wrote publishes it and, if NATS is down, goes on trying. Should it
+// die, whoever touches the record next finds a note of another process, asks the stream of announcements whether it was
+// published, and publishes it if not, before its own write replaces the note. So an event may come late or twice, under
+// the same id, and is never lost; and a refresh costs no third write.
+//
+// # Sweeps
+//
+// At each tick every replica publishes one job for each provider that has connections and each shard; message ids named by
+// the tick leave one of each, and a stream that takes one message for a subject does not let a slow sweep be doubled. A
+// sweep asks the index of due records for its shard: what is not due costs nothing. Every outcome moves the due time, a
+// failure and an unresolved claim included, so what cannot be helped does not stand before what can. Concurrency, rate and a
+// circuit breaker are kept for each provider by each replica.
 //
 // # When
 //
@@ -16,6 +65,7 @@
 // provider's recovery after an outage) do not come due together. It follows from the key alone: it needs no state, two
 // replicas agree on it, and a connection keeps its place from refresh to refresh.
 //
-// What cannot be refreshed is due when it expires, so that its end can be announced. What can neither be refreshed nor
-// expire is never due, and costs a sweep nothing.
+// A refresh token that dies when unused is used at half of that time even when nobody reads. A grant with a hard end is
+// announced a week before. What cannot be refreshed is due when it expires, so that its end can be announced. What can
+// neither be refreshed nor expire is never due, and costs a sweep nothing.
 package rotator

@@ -8,14 +8,14 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
-// Providers are the providers of the catalogue. Methods are safe for concurrent use. Each of the three calls makes one
+// Providers are the providers of the catalogue. Methods are safe for concurrent use. Each of the last three makes one
 // request at most, returns by the context's deadline, and never shows a token.
 type Providers interface {
-	// Enabled lists the providers that requests may be sent to, for sweeping.
-	Enabled() []string
-
 	// Policy is that of any provider, known or not. It is enabled if requests may be sent to it.
 	Policy(id string) (p provider.Policy, enabled bool)
+
+	// Prepare does ahead what a call would otherwise have to do first. The answer is OK, or what the call would end with.
+	Prepare(ctx context.Context, k tokenworker.Key) provider.Answer
 
 	Refresh(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Answer
 	Revoke(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Answer

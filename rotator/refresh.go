@@ -18,6 +18,7 @@ const (
 	codeSealBroken = "seal_broken" // the stored set does not open
 	codeExpired    = "expired"     // it cannot be refreshed and its time is up
 	codeTooLate    = "too_late"    // the claim had run too far before the request could be sent
+	codeUnsealable = "unsealable"  // what the provider returned is larger than a record takes
 	codeInRescue   = "in_rescue"   // its successor waits in the rescue stream
 )
 
@@ -111,6 +112,9 @@ func (r *Rotator) spend(
 	answer := provider.Answer{}
 	defer func() { done(answer) }()
 
+	if answer = r.providers.Prepare(ctx, rec.Key); answer.Outcome != provider.OK {
+		return r.postpone(ctx, rec, string(answer.Code), r.cfg.Now().Add(max(answer.RetryAfter, backoff(rec.Key, rec.Failures+1))))
+	}
 	from := rec.Fence
 	seal, err := r.sealer.Prepare(ctx, rec.Key, from.Next())
 	if err != nil {
@@ -182,10 +186,12 @@ func (r *Rotator) conclude(
 	switch outcome {
 	case provider.OK:
 		refresh, err := r.refreshed(rec, policy, answer.Set, seal)
-		if err != nil {
-			return err
+		if err == nil {
+			return r.save(ctx, rec, refresh)
 		}
-		return r.save(ctx, rec, refresh)
+		r.cfg.Logger.ErrorContext(ctx, "a refreshed set cannot be sealed", slog.String("key", rec.Key.String()), slog.Any("error", err))
+		failure.Code, failure.DueAt = codeUnsealable, afterUnknown(&rec, policy, now)
+		rule = tokenworker.Unresolved(failure)
 	case provider.NotSpent, provider.Unsupported:
 		rule = tokenworker.NothingSpent(failure)
 	case provider.Misconfigured:

@@ -27,6 +27,9 @@ type Store interface {
 	// longer due, and may miss one that became due this second.
 	Due(ctx context.Context, providerID string, shard int, at time.Time) iter.Seq2[tokenworker.Key, error]
 
+	// Providers lists the providers that connections were ever stored for.
+	Providers(ctx context.Context) ([]string, error)
+
 	// Shards is how many shards the due connections of a provider are spread over.
 	Shards() int
 }

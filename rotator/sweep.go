@@ -15,25 +15,25 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// Tick publishes one sweep job for each enabled provider and shard. Every replica ticks; the jobs' message ids follow from
+// Tick publishes one sweep job for each provider that has connections and each shard. Every replica ticks; the jobs' message ids follow from
 // the tick, which is named by the time cut to its length, so JetStream keeps one of each. A shard whose last sweep is not
 // done yet gets no second one.
 func (r *Rotator) Tick(ctx context.Context) error {
 	tick := r.cfg.Now().Truncate(r.cfg.Tick).Unix()
-	var errs []error
-	for _, id := range r.providers.Enabled() {
+	ids, err := r.store.Providers(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the providers to sweep: %w", err)
+	}
+	for _, id := range ids {
 		for shard := range r.store.Shards() {
 			subject := events.SweepSubject(id, shard)
 			_, err := r.js.PublishMsg(ctx, nats.NewMsg(subject), jetstream.WithMsgID(fmt.Sprintf("%s/%d", subject, tick)))
 			if err != nil && !isSweeping(err) {
-				errs = append(errs, fmt.Errorf("publishing a sweep job: %w", err))
+				return fmt.Errorf("publishing a sweep job: %w", err)
 			}
 		}
-		if len(errs) > 0 {
-			break // NATS is down, for the others too
-		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // isSweeping reports whether a job was refused because its subject holds one already.

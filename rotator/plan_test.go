@@ -1,0 +1,74 @@
+package rotator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+func TestPlan(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	claimed := func(ago, length time.Duration) *tokenworker.Claim {
+		return &tokenworker.Claim{At: now.Add(-ago), Until: now.Add(length - ago)}
+	}
+	strict := provider.Policy{Rotation: provider.Strict, Margin: 2 * time.Minute}
+	grace := provider.Policy{Rotation: provider.Grace, GracePeriod: 10 * time.Minute, Margin: 2 * time.Minute}
+	static := provider.Policy{Rotation: provider.Static, Margin: 2 * time.Minute}
+	for _, c := range []struct {
+		name   string
+		policy provider.Policy
+		due    time.Duration
+		expiry time.Duration
+		claim  *tokenworker.Claim
+		forced bool
+		want   step
+		at     time.Duration
+	}{
+		{name: "nothing is done before it is due", policy: strict, due: time.Minute, expiry: time.Hour, want: wait, at: time.Minute},
+		{name: "what is due is posted", policy: strict, due: 0, expiry: time.Hour, want: post},
+		{name: "what is forced is posted", policy: strict, due: time.Minute, expiry: time.Hour, forced: true, want: post},
+		{name: "what has expired is posted", policy: strict, due: -time.Hour, expiry: -time.Minute, want: post},
+
+		{name: "a running claim is left alone", policy: static, claim: claimed(10*time.Second, time.Minute), want: wait, at: 50 * time.Second},
+		{name: "a running claim is left alone, forced or not", policy: grace, claim: claimed(10*time.Second, time.Minute), forced: true, want: wait, at: 50 * time.Second},
+		{name: "static: the token is posted again once the claim is over", policy: static, claim: claimed(61*time.Second, time.Minute), want: repost},
+		{name: "static: not before the backoff", policy: static, due: 5 * time.Second, claim: claimed(61*time.Second, time.Minute), want: wait, at: 5 * time.Second},
+		{name: "grace: again inside the window", policy: grace, claim: claimed(9*time.Minute, time.Minute), want: repost},
+		{name: "grace: as strict after the window", policy: grace, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
+		{name: "strict: an expired claim frees nobody", policy: strict, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
+		{name: "strict: nor does force", policy: strict, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), forced: true, want: wait, at: time.Hour},
+		{name: "strict: at expiry, within the margin of the claim, nothing", policy: strict, expiry: -time.Minute, claim: claimed(2*time.Minute, time.Minute), want: wait, at: time.Minute},
+		{name: "strict: at expiry, past the margin, the last resort", policy: strict, expiry: -time.Second, claim: claimed(10*time.Minute, time.Minute), want: lastResort},
+		{name: "strict: of unknown expiry, past the margin, the last resort", policy: strict, claim: claimed(10*time.Minute, time.Minute), want: lastResort},
+		{name: "unknown rotation counts as strict", policy: provider.Policy{}, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &tokenworker.Record{Claim: c.claim, DueAt: at(c.due)}
+			if c.expiry != 0 {
+				r.ExpiresAt = at(c.expiry)
+			}
+			got, when := plan(r, c.policy, now, c.forced)
+			if got != c.want || !when.Equal(at(c.at)) {
+				t.Errorf("plan = %d at %s, want %d at %s", got, when.Sub(now), c.want, c.at)
+			}
+		})
+	}
+}
+
+func TestBackoffDoublesToAnHourAndIsSpread(t *testing.T) {
+	k := tokenworker.Key{OrgID: "a", ProviderID: "b", CompanyID: "c"}
+	last := time.Duration(0)
+	for n := 1; n < 20; n++ {
+		d := backoff(k, n)
+		if d < last || d < firstBackoff/2 || d > lastBackoff {
+			t.Errorf("after %d failures: %s, after one less: %s", n, d, last)
+		}
+		last = d
+	}
+	if other := backoff(tokenworker.Key{OrgID: "a", ProviderID: "b", CompanyID: "d"}, 9); other == backoff(k, 9) {
+		t.Error("two connections have the same delay")
+	}
+}
