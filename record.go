@@ -111,7 +111,7 @@ func (a AttemptID) String() string { return hex.EncodeToString(a[:]) }
 type Claim struct {
 	Owner      string // the process
 	Attempt    AttemptID
-	At         time.Time // when it was taken
+	At         time.Time // when the token may first have been posted
 	Until      time.Time // by then the owner has given up or died
 	LastResort bool      // an earlier attempt of the same set was unresolved, and still is
 }

@@ -168,6 +168,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	err := g.Wait()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	_ = w.js.Conn().FlushWithContext(flush) // acknowledgements on their way; lost ones only mean a redelivery
+	if w.js.Conn().IsConnected() {
+		_ = w.js.Conn().FlushWithContext(flush) // acknowledgements on their way; lost ones only mean a redelivery
+	}
 	return err
 }

@@ -324,6 +324,20 @@ func TestARefusedOrganizationKeyParksItsEventsAlone(t *testing.T) {
 	}
 }
 
+func TestARefreshRequestIsPassedOn(t *testing.T) {
+	r := newRig(t)
+	e, err := events.NewRefresh(acme, "test", "token_rejected", time.Now())
+	must(t, err)
+	m, err := e.Message()
+	must(t, err)
+	r.publish(m)
+	r.start()
+	r.settled(streams.In)
+	if got := r.refreshed.String(); got != "acme:google:42 forced=true\n" {
+		t.Errorf("asked to refresh %q", got)
+	}
+}
+
 func TestAPanicParksTheEventAndShowsNoToken(t *testing.T) {
 	r := newRig(t)
 	var once sync.Once
@@ -444,7 +458,7 @@ func TestARolledBackStreamStopsTheWorker(t *testing.T) {
 	must(t, err)
 	r.publish(r.acquired(acme, "a", time.Now()))
 	cfg := consumer.Config{Epoch: epoch}
-	w, err := consumer.New(cfg, r.js, r.keys, r.sealer, r.db)
+	w, err := consumer.New(cfg, r.js, r.keys, r.sealer, r.db, nil)
 	must(t, err)
 	if err := w.Run(t.Context()); !errors.Is(err, tokenworker.ErrRolledBack) {
 		t.Fatalf("Run = %v, want ErrRolledBack", err)
@@ -470,7 +484,7 @@ func TestALostConsumerIsWaitedFor(t *testing.T) {
 }
 
 func TestAWorkerNeedsAnEpoch(t *testing.T) {
-	if _, err := consumer.New(consumer.Config{}, jetstream.JetStream(nil), nil, nil, nil); err == nil {
+	if _, err := consumer.New(consumer.Config{}, jetstream.JetStream(nil), nil, nil, nil, nil); err == nil {
 		t.Fatal("a worker without an epoch was made")
 	}
 }

@@ -50,6 +50,8 @@ type rig struct {
 	logs   *safeBuffer
 	files  string // where the NATS server keeps its files
 
+	refreshed safeBuffer // what was to be refreshed, a line each
+
 	// beforeStore and afterStore run around each call of the store that changes it; beforeSeal before each seal. An error
 	// is returned in place of what the call gives. Set them before start.
 	beforeStore, afterStore func(ctx context.Context, k tokenworker.Key) error
@@ -89,7 +91,7 @@ func (r *rig) start(change ...func(*consumer.Config)) (stop func() error) {
 	for _, c := range change {
 		c(&cfg)
 	}
-	w, err := consumer.New(cfg, r.js, r.keys, faultySealer{r}, faultyStore{r})
+	w, err := consumer.New(cfg, r.js, r.keys, faultySealer{r}, faultyStore{r}, refresher{r})
 	must(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -124,6 +126,18 @@ func (f faultyStore) Disconnect(ctx context.Context, d *tokenworker.Disconnectio
 
 func (f faultyStore) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
 	return f.db.Get(ctx, k)
+}
+
+func (f faultyStore) NoteProvider(ctx context.Context, id string) error {
+	return f.db.NoteProvider(ctx, id)
+}
+
+// refresher stands in for the rotator and notes what it is asked.
+type refresher struct{ *rig }
+
+func (f refresher) Do(_ context.Context, k tokenworker.Key, forced bool) error {
+	_, err := fmt.Fprintf(&f.refreshed, "%s forced=%t\n", k, forced)
+	return err
 }
 
 type faultySealer struct{ *rig }

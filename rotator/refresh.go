@@ -140,7 +140,7 @@ func (r *Rotator) spend(
 	if err != nil {
 		return err
 	}
-	answer = r.post(ctx, rec, set)
+	answer = r.post(ctx, rec, r.claimFor(policy), set)
 	r.metrics.refreshes.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
 	r.cfg.Logger.DebugContext(ctx, "refresh answered", slog.String("key", rec.Key.String()),
 		slog.String("outcome", answer.Outcome.String()), slog.String("code", string(answer.Code)))
@@ -157,8 +157,9 @@ func (r *Rotator) claimFor(p provider.Policy) time.Duration {
 
 // post makes the one request of an attempt. Shutdown does not cancel it; its deadline lies well inside the claim. A claim
 // that has run too far, because this process was paused, is not used any more.
-func (r *Rotator) post(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) provider.Answer {
-	length := rec.Claim.Until.Sub(rec.Claim.At)
+func (r *Rotator) post(
+	ctx context.Context, rec tokenworker.Record, length time.Duration, set tokenworker.TokenSet,
+) provider.Answer {
 	left := rec.Claim.Until.Sub(r.cfg.Now()) - length/3
 	if left < length/3 {
 		return provider.Answer{Outcome: provider.NotSpent, Code: codeTooLate}

@@ -80,9 +80,9 @@ func common(replicas int) []setting {
 	}
 }
 
-// withoutSetting leaves out one field, to be set otherwise.
-func withoutSetting(settings []setting, field string) []setting {
-	return slices.DeleteFunc(settings, func(s setting) bool { return s.field == field })
+// without leaves out fields, to be set otherwise.
+func without(settings []setting, fields ...string) []setting {
+	return slices.DeleteFunc(settings, func(s setting) bool { return slices.Contains(fields, s.field) })
 }
 
 // table is the one place that says what JetStream must look like.
@@ -124,7 +124,7 @@ func table(replicas int) []stream {
 				setting{"MaxAge", DeadLetterAge, "the time to act on it; tombstones outlive it"},
 				setting{"MaxMsgSize", int32(1 << 20), "the largest message of TOKENS_IN, sealed and in base64"},
 				setting{"AllowDirect", false, "an operator's look-up must not miss the newest"},
-				setting{"DenyDelete", false, "a replayed dead letter is securely deleted"},
+				setting{"DenyDelete", false, "an operator deletes what is dealt with"},
 			),
 		},
 		{
@@ -157,12 +157,13 @@ func table(replicas int) []stream {
 		},
 		{
 			name: Sweep, purpose: "Jobs: look at what is due of one provider and shard.",
-			settings: append(withoutSetting(common(replicas), "MaxMsgsPerSubject"),
+			settings: append(without(common(replicas), "MaxMsgsPerSubject", "Duplicates"),
 				setting{"Subjects", []string{"tokens.v1.sweep.>"}, "the replicas publish here at each tick"},
 				setting{"Retention", jetstream.WorkQueuePolicy, "a job is done once"},
 				setting{"MaxMsgsPerSubject", int64(1), "a slow sweep is not doubled"},
 				setting{"DiscardNewPerSubject", true, "the job that is there stays"},
 				setting{"MaxAge", 5 * time.Minute, "a job that nobody takes is made anew by the next tick"},
+				setting{"Duplicates", 5 * time.Minute, "all replicas publish the jobs of a tick, and one of each stays; no longer than MaxAge"},
 				setting{"MaxMsgSize", int32(1 << 10), "a job is its subject"},
 				setting{"AllowDirect", false, "nobody looks jobs up"},
 				setting{"DenyDelete", false, "an operator may remove a job"},

@@ -48,6 +48,9 @@ func (s *Subscription) Run(ctx context.Context) error {
 		if errors.As(err, &fatal) {
 			return fatal.err
 		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		if pulled {
 			delay = firstRetry
 		}
@@ -82,7 +85,13 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 		return false, fmt.Errorf("opening the pull: %w", err)
 	}
 	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Drain)()
+	defer context.AfterFunc(ctx, func() {
+		if s.JS.Conn().IsConnected() {
+			it.Drain()
+		} else {
+			it.Stop() // what was pulled could not be acknowledged
+		}
+	})()
 
 	g, halted := errgroup.WithContext(work)
 	g.SetLimit(s.Limit)

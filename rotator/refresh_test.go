@@ -1,0 +1,356 @@
+package rotator_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/rotator"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const strictSettings = "    rotation: strict\n    revocation_scope: family\n    margin: 2m\n"
+
+func do(t *testing.T, rot *rotator.Rotator, k tokenworker.Key) {
+	t.Helper()
+	must(t, rot.Do(t.Context(), k, false))
+}
+
+func TestADueSetIsRefreshedOnceAndAnnounced(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	rot := r.rotator("p1")
+	first := r.acquire(conn)
+	do(t, rot, conn)
+	if got := r.server.Totals().Posts; got != 0 {
+		t.Fatalf("%d requests before the set is due", got)
+	}
+	r.advance(50 * time.Minute)
+	for range 2 { // the second finds nothing due
+		do(t, rot, conn)
+	}
+	rec, totals := r.get(conn), r.server.Totals()
+	if totals.Posts != 1 || rec.Generation != 1 || rec.Claim != nil || rec.Status != tokenworker.Active {
+		t.Fatalf("%d requests, generation %d, claim %v, status %s", totals.Posts, rec.Generation, rec.Claim, rec.Status)
+	}
+	if string(r.set(conn).RefreshToken.Reveal()) == first.RefreshToken {
+		t.Error("the refresh token is still the old one")
+	}
+	if !rec.DueAt.After(r.clock.Now()) || !rec.ExpiresAt.After(rec.DueAt) {
+		t.Errorf("due at %s, expires at %s, now %s", rec.DueAt, rec.ExpiresAt, r.clock.Now())
+	}
+	if got := r.notices(); got != "refreshed" {
+		t.Errorf("announced %q", got)
+	}
+	if !r.refreshes(conn) {
+		t.Error("the stored refresh token is not the live one")
+	}
+}
+
+func TestAnswersOtherThanASet(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		fault   demoprovider.Fault
+		status  tokenworker.Status
+		code    string
+		claimed bool
+		notices string
+	}{
+		{"429 gives the claim back", demoprovider.Fault{Kind: demoprovider.RateLimited}, tokenworker.Active, "rate_limited", false, "refresh_failed"},
+		{"another definite refusal gives the claim back", demoprovider.Fault{Kind: demoprovider.Refused, Error: "invalid_request"}, tokenworker.Active, "refused", false, "refresh_failed"},
+		{"wrong client credentials give the claim back", demoprovider.Fault{Kind: demoprovider.Refused, Error: "invalid_client"}, tokenworker.Active, "invalid_client", false, "refresh_failed"},
+		{"503 leaves it unresolved", demoprovider.Fault{Kind: demoprovider.Unavailable}, tokenworker.Active, "server_error", true, "refresh_failed"},
+		{"504 after the rotation leaves it unresolved", demoprovider.Fault{Kind: demoprovider.GatewayTimeout}, tokenworker.Active, "server_error", true, "refresh_failed"},
+		{"a lost answer leaves it unresolved", demoprovider.Fault{Kind: demoprovider.LostAnswer}, tokenworker.Active, "connection_lost", true, "refresh_failed"},
+		{"a page in place of an answer leaves it unresolved", demoprovider.Fault{Kind: demoprovider.HTMLPage}, tokenworker.Active, "unreadable", true, "refresh_failed"},
+		{"a redirect leaves it unresolved", demoprovider.Fault{Kind: demoprovider.Redirect}, tokenworker.Active, "redirected", true, "refresh_failed"},
+		{"invalid_grant ends the grant", demoprovider.Fault{Kind: demoprovider.Refused}, tokenworker.ReauthRequired, "invalid_grant", false, "reauth_required"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, demoprovider.Policy{}, strictSettings)
+			rot := r.rotator("p1")
+			r.acquire(conn)
+			c.fault.Count = 1
+			must(t, r.server.Inject(c.fault))
+			r.advance(50 * time.Minute)
+			do(t, rot, conn)
+			rec := r.get(conn)
+			if rec.Status != c.status || rec.FailureCode != c.code || (rec.Claim != nil) != c.claimed || rec.Failures != 1 {
+				t.Fatalf("status %s, code %s, claim %v, %d failures", rec.Status, rec.FailureCode, rec.Claim, rec.Failures)
+			}
+			if rec.Status == tokenworker.Active && !rec.DueAt.After(r.clock.Now()) {
+				t.Errorf("still due at %s, now %s: it would be found again at every tick", rec.DueAt, r.clock.Now())
+			}
+			if rec.Status != tokenworker.Active && (!rec.DueAt.IsZero() || rec.Owed != nil) {
+				t.Errorf("due at %s, owes %v after it was announced", rec.DueAt, rec.Owed)
+			}
+			if got := r.notices(); got != c.notices {
+				t.Errorf("announced %q, want %q", got, c.notices)
+			}
+			do(t, rot, conn)
+			if got := r.server.Totals().Posts; got != 1 {
+				t.Errorf("%d requests; the failure was not waited out", got)
+			}
+		})
+	}
+}
+
+func TestAnUnresolvedAttemptOfAStrictProviderWaitsForTheLastResort(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}))
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	for range 9 { // until the access token expires: served, not refreshed
+		r.advance(time.Minute)
+		must(t, r.rotator("p2").Do(t.Context(), conn, true))
+	}
+	if got := r.server.Totals(); got.Posts != 1 || got.Reuses != 0 {
+		t.Fatalf("%d requests, %d reuses before the access token expired", got.Posts, got.Reuses)
+	}
+	r.advance(2 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	if got := r.server.Totals(); got.Posts != 2 || got.Reuses != 1 {
+		t.Fatalf("%d requests, %d reuses; the last resort posts the token once more", got.Posts, got.Reuses)
+	}
+	if rec := r.get(conn); rec.Status != tokenworker.ReauthRequired {
+		t.Errorf("status %s: the provider refused the last resort", rec.Status)
+	}
+}
+
+func TestALastResortThatIsOnlyRefusedForNowStaysUnresolved(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Cut, Count: 1}, demoprovider.Fault{Kind: demoprovider.RateLimited, Count: 1}))
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	r.advance(20 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	rec := r.get(conn)
+	if rec.Claim == nil || !rec.Claim.LastResort || rec.Status != tokenworker.Active {
+		t.Fatalf("claim %v, status %s after a 429 to the last resort", rec.Claim, rec.Status)
+	}
+	r.advance(20 * time.Minute)
+	do(t, r.rotator("p3"), conn) // the first request was cut before it was processed: the token is good
+	if rec = r.get(conn); rec.Generation != 1 || rec.Claim != nil {
+		t.Errorf("generation %d, claim %v", rec.Generation, rec.Claim)
+	}
+}
+
+func TestAGraceProviderIsAskedAgainInsideTheWindow(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute},
+		"    rotation: grace\n    grace: 10m\n    revocation_scope: family\n")
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}))
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	r.advance(2 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	rec, totals := r.get(conn), r.server.Totals()
+	if rec.Generation != 1 || totals.Graces != 1 || totals.Reuses != 0 {
+		t.Fatalf("generation %d, %d graces, %d reuses", rec.Generation, totals.Graces, totals.Reuses)
+	}
+	if !r.refreshes(conn) {
+		t.Error("the stored refresh token is not the live one")
+	}
+}
+
+func TestAStaticProviderIsAskedAgain(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Static}, "    rotation: static\n")
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}))
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	r.advance(2 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	if rec := r.get(conn); rec.Generation != 1 {
+		t.Errorf("generation %d", rec.Generation)
+	}
+}
+
+func TestAnAnswerThatCannotBeStoredIsRescued(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	writes := 0
+	r.before = func(context.Context, tokenworker.Key) error {
+		if writes++; writes > 1 { // the claim is written, and then the store is down
+			return fmt.Errorf("test: %w", tokenworker.ErrUnavailable)
+		}
+		return nil
+	}
+	rot := r.rotator("p1")
+	do(t, rot, conn)
+	if rec := r.get(conn); rec.Generation != 0 || rec.Claim == nil {
+		t.Fatalf("generation %d, claim %v", rec.Generation, rec.Claim)
+	}
+	r.before = nil
+	r.advance(time.Hour)
+	do(t, r.rotator("p2"), conn) // LookInRescue: its successor waits there
+	if got := r.server.Totals(); got.Posts != 1 {
+		t.Fatalf("%d requests: the last resort did not look into the rescue stream", got.Posts)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- r.rotator("p3").Run(ctx) }()
+	r.eventually("the rescue stream is empty", func() bool { return r.count(streams.Rescue) == 0 })
+	cancel()
+	must(t, <-ended)
+	if rec := r.get(conn); rec.Generation != 1 || rec.Claim != nil {
+		t.Fatalf("generation %d, claim %v after the replay", rec.Generation, rec.Claim)
+	}
+	if !r.refreshes(conn) {
+		t.Error("the stored refresh token is not the live one")
+	}
+	if got := r.notices(); got != "refreshed" {
+		t.Errorf("announced %q", got)
+	}
+}
+
+func TestADisconnectIsRevokedAndLeavesATombstone(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.disconnect(conn)
+	do(t, r.rotator("p1"), conn)
+	rec, totals := r.get(conn), r.server.Totals()
+	if rec.Status != tokenworker.Disconnected || rec.Sealed != nil || rec.Revoke != nil || rec.RemoveAt.IsZero() || !rec.DueAt.IsZero() {
+		t.Fatalf("status %s, %d to revoke, removed at %s, due at %s", rec.Status, len(rec.Revoke), rec.RemoveAt, rec.DueAt)
+	}
+	if totals.RevokedByClient != 1 {
+		t.Errorf("%d families revoked", totals.RevokedByClient)
+	}
+	if got := r.notices(); got != "revoked" {
+		t.Errorf("announced %q", got)
+	}
+}
+
+func TestARevocationThatFailsIsTriedAgain(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.disconnect(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint, Count: 1}))
+	do(t, r.rotator("p1"), conn)
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnecting || len(rec.Revoke) != 1 || !rec.DueAt.After(r.clock.Now()) {
+		t.Fatalf("status %s, %d to revoke, due at %s", rec.Status, len(rec.Revoke), rec.DueAt)
+	}
+	r.advance(2 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnected {
+		t.Fatalf("status %s", rec.Status)
+	}
+}
+
+func TestAnAnswerThatADisconnectOvertookIsRevoked(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	writes := 0
+	r.before = func(context.Context, tokenworker.Key) error {
+		if writes++; writes == 2 { // between claim and commit
+			r.disconnect(conn)
+		}
+		return nil
+	}
+	do(t, r.rotator("p1"), conn)
+	r.before = nil
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnecting || len(rec.Revoke) != 2 {
+		t.Fatalf("status %s, %d to revoke: want the set and its successor", rec.Status, len(rec.Revoke))
+	}
+	do(t, r.rotator("p2"), conn)
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnected {
+		t.Errorf("status %s", rec.Status)
+	}
+	if got := r.server.Totals(); got.RevokedByClient != 1 || got.RevokedByReuse != 0 {
+		t.Errorf("%d families revoked, %d by reuse", got.RevokedByClient, got.RevokedByReuse)
+	}
+}
+
+func TestAnAnswerThatANewGrantOvertookIsDropped(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	writes := 0
+	r.before = func(context.Context, tokenworker.Key) error {
+		if writes++; writes == 2 {
+			r.acquire(conn)
+		}
+		return nil
+	}
+	do(t, r.rotator("p1"), conn)
+	r.before = nil
+	if rec := r.get(conn); rec.Generation != 0 || rec.Status != tokenworker.Active {
+		t.Fatalf("generation %d, status %s", rec.Generation, rec.Status)
+	}
+	if !r.refreshes(conn) {
+		t.Error("the new grant is not usable")
+	}
+}
+
+func TestWhatADeadProcessOwedIsAnnouncedByTheNext(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	s, err := r.js.Stream(t.Context(), streams.Out)
+	must(t, err)
+	must(t, s.DeleteMsg(t.Context(), 1)) // as if the process had died before it announced
+	if got := r.notices(); got != "" {
+		t.Fatalf("announced %q", got)
+	}
+	// Within the window of message ids the stream would take it for a repeat of what was deleted.
+	r.forgetMessageIDs()
+	do(t, r.rotator("p2"), conn)
+	do(t, r.rotator("p2"), conn)
+	if got := r.notices(); got != "refreshed" {
+		t.Errorf("announced %q, want what the first process owed, once", got)
+	}
+}
+
+func TestWhatCannotBeRefreshedExpires(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.store(conn, demoprovider.Tokens{AccessToken: "only-access", ExpiresIn: 3600})
+	r.advance(time.Hour)
+	do(t, r.rotator("p1"), conn)
+	if rec := r.get(conn); rec.Status != tokenworker.ReauthRequired || rec.FailureCode != "expired" {
+		t.Errorf("status %s, code %s", rec.Status, rec.FailureCode)
+	}
+	if got := r.notices(); got != "reauth_required" {
+		t.Errorf("announced %q", got)
+	}
+}
+
+func TestSweepsFindWhatIsDueOnce(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	const n = 30
+	for i := range n {
+		r.acquire(tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint(i)})
+	}
+	must(t, r.db.NoteProvider(t.Context(), "demo"))
+	r.advance(50 * time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	const replicas = 3
+	rots := make([]*rotator.Rotator, replicas)
+	for i := range rots {
+		rots[i] = r.rotator(fmt.Sprintf("p%d", i), func(c *rotator.Config) { c.Tick = time.Hour })
+		go func() { ended <- rots[i].Run(ctx) }()
+	}
+	for _, rot := range rots {
+		must(t, rot.Tick(t.Context()))
+	}
+	r.eventually("all refreshed", func() bool { return r.server.Totals().Granted == n })
+	r.eventually("the jobs are done", func() bool { return r.count(streams.Sweep) == 0 })
+	cancel()
+	for range rots {
+		must(t, <-ended)
+	}
+	if got := r.server.Totals(); got.Posts != n || got.Reuses != 0 {
+		t.Errorf("%d requests for %d connections, %d reuses", got.Posts, n, got.Reuses)
+	}
+}
