@@ -48,14 +48,17 @@ func (a address) attributes() map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{attrOrg: str(a.org), attrConn: str(a.conn)}
 }
 
-// dueShard is the partition of the index "due": the escaped provider, '#' and the number of the shard. A connection's
-// shard is FNV-1a (64 bits) of its key's text form, modulo the number of shards.
+// dueShard is the partition of the index "due" that the connection is in. Its number is FNV-1a (64 bits) of the key's text
+// form, modulo the number of shards.
 func (a address) dueShard(shards uint64) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(a.org + ":" + a.conn))
 	provider, _, _ := strings.Cut(a.conn, ":")
-	return provider + "#" + strconv.FormatUint(h.Sum64()%shards, 10)
+	return dueShard(provider, int(h.Sum64()%shards)) //nolint:gosec // less than maxShards
 }
+
+// dueShard is a partition of the index "due": the escaped provider, '#' and the number of the shard.
+func dueShard(provider string, number int) string { return provider + "#" + strconv.Itoa(number) }
 
 // addressOfWrapped is where the wrapped key of that name lies: an organization's in the organization's own partition,
 // so that whoever may read the one may read the other, all other kinds in a partition for each.

@@ -1,7 +1,6 @@
 package dynamo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,8 +81,8 @@ func (c *change) expression() string {
 func limit(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
 
 // apply makes the change. When it took place, now or at an earlier try whose reply was lost, done is true. Otherwise
-// the condition failed, and found is the item as it is.
-func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, found item, err error) {
+// the condition failed, and found is the record as it is.
+func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, found *tokenworker.Record, err error) {
 	_, err = t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(t.name),
 		Key:                                 at.attributes(),
@@ -99,64 +98,71 @@ func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, fo
 	if !errors.As(err, &failed) {
 		return false, nil, classify(ctx, "updating an item", err)
 	}
-	return c.wrote(failed.Item), failed.Item, nil
+	found, err = decodeIfAny(failed.Item)
+	return found != nil && found.Revision == c.attempt, found, err
 }
-
-// wrote reports whether the change is the last one that was made to the item.
-func (c *change) wrote(found item) bool { return bytes.Equal(writtenBy(found), c.attempt[:]) }
 
 // maxRounds bounds how often a decision is made anew because the record changed under it. Each time somebody else's
 // write has succeeded, so more than this many at once on one connection is a flood, which ErrUnavailable slows down.
 const maxRounds = 32
 
-// rule is one of the rules of package tokenworker, asked about a record; nil is none.
-type rule func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error)
+// decision is a rule that is being asked about one record.
+type decision struct {
+	rule    tokenworker.Rule
+	attempt tokenworker.AttemptID
+	current *tokenworker.Record // what the rule is asked about; nil: there is no record
+	old     bool                // current was read before the call, and somebody may have written the record since
+}
 
-// decide asks the rule about the item that was found, and makes the record what the rule says, provided that nobody has
-// written it since; otherwise it asks again. It returns the record and the rule's verdict.
-func (t *Table) decide(
-	ctx context.Context, at address, found item, attempt tokenworker.AttemptID, ask rule,
-) (tokenworker.Record, tokenworker.Verdict, error) {
+// decide makes the record what the rule says, provided that nobody has written it since it was read; otherwise it asks
+// again. It returns the record and the rule's verdict. That there is nothing to write, or an error, is only said of the
+// record as it was during the call.
+func (t *Table) decide(ctx context.Context, at address, d decision) (tokenworker.Record, tokenworker.Verdict, error) {
 	for range maxRounds {
-		var current *tokenworker.Record
-		if found != nil {
-			r, err := decode(found)
-			if err != nil {
-				return r, 0, err
+		next, verdict, err := d.rule(d.current)
+		var c *change
+		if err == nil {
+			c = t.difference(at, d, &next)
+		}
+		switch {
+		case c == nil && d.old:
+			if d.current, err = t.record(ctx, at); err != nil {
+				return tokenworker.Record{}, 0, err
 			}
-			current = &r
-		}
-		next, verdict, err := ask(current)
-		if err != nil {
-			return next, 0, err
-		}
-		c := t.difference(at, current, &next, attempt)
-		if c == nil {
+			d.old = false
+			continue
+		case err != nil:
+			return tokenworker.Record{}, 0, err
+		case c == nil:
 			return next, verdict, nil
 		}
-		c.condition = "attribute_not_exists(org)"
-		if found != nil {
-			c.condition = "written_by = :read"
-			c.values[":read"] = blob(writtenBy(found))
+		if err := checkSizes(&next); err != nil {
+			return tokenworker.Record{}, 0, err
 		}
-		var done bool
-		if done, found, err = t.apply(ctx, at, c); done || err != nil {
-			return next, verdict, err
+		done, found, err := t.apply(ctx, at, c)
+		if err != nil {
+			return tokenworker.Record{}, 0, err
 		}
+		if done {
+			next.Revision = d.attempt
+			return next, verdict, nil
+		}
+		d.current, d.old = found, false
 	}
 	return tokenworker.Record{}, 0, fmt.Errorf("%w: the record changed %d times while it was being decided on",
 		tokenworker.ErrUnavailable, maxRounds)
 }
 
-// difference is the change that leads from one record to another; nil when there is none to make.
-func (t *Table) difference(at address, current, next *tokenworker.Record, attempt tokenworker.AttemptID) *change {
+// difference is the change that leads from the record that was decided on to the next one, unless that was written
+// meanwhile; nil when there is none to make.
+func (t *Table) difference(at address, d decision, next *tokenworker.Record) *change {
 	if next.Status == "" {
 		return nil // what was not there is not there
 	}
 	var before fields
 	shard := at.dueShard(t.shards)
-	if current != nil {
-		before = encode(current, shard)
+	if d.current != nil {
+		before = encode(d.current, shard)
 	}
 	after := encode(next, shard)
 	var changed []field
@@ -173,7 +179,12 @@ func (t *Table) difference(at address, current, next *tokenworker.Record, attemp
 	if len(changed) == 0 {
 		return nil
 	}
-	c := newChange(after, attempt)
+	c := newChange(after, d.attempt)
 	c.write(changed...)
+	c.condition = "attribute_not_exists(org)"
+	if d.current != nil {
+		c.condition = "written_by = :read"
+		c.values[":read"] = blob(d.current.Revision[:])
+	}
 	return c
 }

@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -37,17 +38,35 @@ func decode(it item) (tokenworker.Record, error) {
 		DueAt:       d.time(fieldDue),
 		RevokeAt:    d.time(fieldRevokeAt),
 		Revoke:      d.list(fieldRevoke),
-		Claim:       d.claim(),
+		Claim:       d.claim(fieldClaim),
+		Revoking:    d.claim(fieldRevoking),
 		Seen:        d.ids(),
 		Spent:       d.prints(),
+		Failures:    d.count(fieldFailures),
+		FailureCode: d.text(fieldFailureCode),
+		Warned:      d.flag(d.item, fieldWarned.name()),
+		Owed:        d.owed(),
 		AcquiredAt:  d.time(fieldAcquired),
 		RefreshedAt: d.time(fieldRefreshed),
 		RemoveAt:    d.time(fieldRemove),
+		Revision:    d.attempt(d.item, fieldWrittenBy.name()),
 	}
 	if sealed := d.list(fieldSealed); len(sealed) > 0 {
 		r.Sealed = sealed[0]
 	}
 	return r, d.err
+}
+
+// decodeIfAny is decode for an item that may be none.
+func decodeIfAny(it item) (*tokenworker.Record, error) {
+	if it == nil {
+		return nil, nil
+	}
+	r, err := decode(it)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
 }
 
 // decoder reads attributes and keeps the first error. A missing attribute gives the zero value.
@@ -89,23 +108,41 @@ func (d *decoder) key() tokenworker.Key {
 	return k
 }
 
-func (d *decoder) text(f field) string {
-	if s := member[*types.AttributeValueMemberS](d, d.item, f.name()); s != nil {
+func (d *decoder) text(f field) string { return d.textIn(d.item, f.name()) }
+
+func (d *decoder) textIn(in item, name string) string {
+	if s := member[*types.AttributeValueMemberS](d, in, name); s != nil {
 		return s.Value
 	}
 	return ""
 }
 
-func (d *decoder) number(f field) uint64 {
-	n := member[*types.AttributeValueMemberN](d, d.item, f.name())
+func (d *decoder) flag(in item, name string) bool {
+	b := member[*types.AttributeValueMemberBOOL](d, in, name)
+	return b != nil && b.Value
+}
+
+func (d *decoder) number(f field) uint64 { return d.numberIn(d.item, f.name()) }
+
+func (d *decoder) numberIn(in item, name string) uint64 {
+	n := member[*types.AttributeValueMemberN](d, in, name)
 	if n == nil {
 		return 0
 	}
 	v, err := strconv.ParseUint(n.Value, 10, 64)
 	if err != nil {
-		d.fail(f.name())
+		d.fail(name)
 	}
 	return v
+}
+
+// count reads a number that an int holds.
+func (d *decoder) count(f field) int {
+	n := d.number(f)
+	if n > math.MaxInt32 {
+		d.fail(f.name())
+	}
+	return int(n) //nolint:gosec // bounded just above
 }
 
 func (d *decoder) time(f field) time.Time { return d.timeIn(d.item, f.name()) }
@@ -139,19 +176,60 @@ func (d *decoder) list(f field) [][]byte {
 	return blobs
 }
 
-func (d *decoder) claim() *tokenworker.Claim {
-	m := member[*types.AttributeValueMemberM](d, d.item, fieldClaim.name())
+func (d *decoder) claim(f field) *tokenworker.Claim {
+	m := member[*types.AttributeValueMemberM](d, d.item, f.name())
 	if m == nil {
 		return nil
 	}
-	c := &tokenworker.Claim{Until: d.timeIn(m.Value, claimUntil)}
-	if owner := member[*types.AttributeValueMemberS](d, m.Value, claimOwner); owner != nil {
-		c.Owner = owner.Value
+	return &tokenworker.Claim{
+		Owner:      d.textIn(m.Value, claimOwner),
+		Attempt:    d.attempt(m.Value, claimAttempt),
+		At:         d.timeIn(m.Value, claimAt),
+		Until:      d.timeIn(m.Value, claimUntil),
+		LastResort: d.flag(m.Value, claimLastResort),
 	}
-	if attempt := member[*types.AttributeValueMemberB](d, m.Value, claimAttempt); attempt != nil {
-		copy(c.Attempt[:], attempt.Value)
+}
+
+func (d *decoder) owed() *tokenworker.Owed {
+	m := member[*types.AttributeValueMemberM](d, d.item, fieldOwed.name())
+	if m == nil {
+		return nil
 	}
-	return c
+	o := &tokenworker.Owed{
+		Attempt: d.attempt(m.Value, owedAttempt),
+		By:      d.textIn(m.Value, owedBy),
+		Fence: tokenworker.Fence{
+			Stamp: tokenworker.Stamp{
+				Epoch: d.numberIn(m.Value, fieldEpoch.name()), Sequence: d.numberIn(m.Value, fieldSequence.name()),
+			},
+			Generation: d.numberIn(m.Value, fieldGeneration.name()),
+		},
+		Code: d.textIn(m.Value, owedCode),
+		At:   d.timeIn(m.Value, owedAt),
+	}
+	kinds := member[*types.AttributeValueMemberL](d, m.Value, owedKinds)
+	if kinds == nil {
+		return o
+	}
+	for _, v := range kinds.Value {
+		kind, ok := v.(*types.AttributeValueMemberS)
+		if !ok {
+			d.fail(owedKinds)
+			return nil
+		}
+		o.Kinds = append(o.Kinds, kind.Value)
+	}
+	return o
+}
+
+// attempt reads what is never missing: an attempt's id.
+func (d *decoder) attempt(in item, name string) (a tokenworker.AttemptID) {
+	b := member[*types.AttributeValueMemberB](d, in, name)
+	if b == nil || len(b.Value) != len(a) {
+		d.fail(name)
+		return a
+	}
+	return tokenworker.AttemptID(b.Value)
 }
 
 func (d *decoder) ids() []tokenworker.EventID {
@@ -181,12 +259,4 @@ func (d *decoder) prints() []tokenworker.Fingerprint {
 		prints = append(prints, tokenworker.Fingerprint(b))
 	}
 	return prints
-}
-
-// writtenBy is the attempt that wrote the item last.
-func writtenBy(it item) []byte {
-	if b, ok := it[fieldWrittenBy.name()].(*types.AttributeValueMemberB); ok {
-		return b.Value
-	}
-	return nil
 }

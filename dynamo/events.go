@@ -14,6 +14,7 @@ const (
 	unspent   = "NOT contains(spent_prints, :spendable)"
 	fits      = "(attribute_not_exists(revoke_list) OR size(revoke_list) <= :max_revoke)"
 	noRevokes = "attribute_not_exists(revoke_at)"
+	quiet     = "attribute_not_exists(revoking)"
 )
 
 // Acquire applies a token-acquired event. Usually it is one write, with no read before it: the event is news, or the first
@@ -32,8 +33,9 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	}
 	at, attempt := addressOf(a.Key), tokenworker.NewAttemptID()
 	c := newChange(encode(&first, at.dueShard(t.shards)), attempt)
-	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove)
-	c.writeSet()
+	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
+		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
+		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned)
 	condition := newer + " AND " + unseen
 	if a.Spendable != (tokenworker.Fingerprint{}) {
 		condition += " AND " + unspent
@@ -45,19 +47,19 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 		if noRevoke := c.writeDueUnlessRevoking(); noRevoke != "" {
 			condition += " AND " + noRevoke
 		}
-	} else {
+	} else { // a revocation on its way may reach the new grant: the rule says what then
+		condition += " AND " + quiet
 		c.write(fieldDue, fieldDueShard, fieldRevoke, fieldRevokeAt)
 	}
-	c.remember(a.ID)
+	c.remember(a.ID, tokenworker.MaxSeen-tokenworker.SeenSpare)
 	c.condition = "attribute_not_exists(org) OR (" + condition + ")"
 
 	done, found, err := t.apply(ctx, at, c)
 	if done || err != nil {
 		return tokenworker.Applied, err
 	}
-	_, verdict, err = t.decide(ctx, at, found, attempt, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-		return r.Acquire(a)
-	})
+	rule := func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) { return r.Acquire(a) }
+	_, verdict, err = t.decide(ctx, at, decision{rule: rule, attempt: attempt, current: found})
 	return verdict, err
 }
 
@@ -72,34 +74,28 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 	at, attempt := addressOf(d.Key), tokenworker.NewAttemptID()
 	c := newChange(encode(&next, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldDiscEpoch, fieldDiscSequence,
-		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldClaim, fieldRemove)
+		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldClaim, fieldRemove, fieldFailures,
+		fieldFailureCode, fieldWarned)
 	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
 	c.assign(fieldRevokeAt, "if_not_exists(revoke_at, :revoke_at)", c.next[fieldRevokeAt])
-	c.remember(d.ID)
+	c.remember(d.ID, tokenworker.MaxSeen)
 	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen
 
 	done, found, err := t.apply(ctx, at, c)
 	if done || err != nil {
 		return tokenworker.Applied, err
 	}
-	_, verdict, err = t.decide(ctx, at, found, attempt, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-		return r.Disconnect(d)
-	})
+	rule := func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) { return r.Disconnect(d) }
+	_, verdict, err = t.decide(ctx, at, decision{rule: rule, attempt: attempt, current: found})
 	return verdict, err
 }
 
-// writeSet writes what a token set brings and ends: the set itself, its details and the claim on the one before.
-func (c *change) writeSet() {
-	c.write(fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
-		fieldProviderConnID, fieldConsent, fieldClaim)
-}
-
-// remember adds an event's id to those seen, if there is room. The condition must be on unseen.
-func (c *change) remember(id tokenworker.EventID) {
+// remember adds an event's id to those seen, if there is room among so many. The condition must be on unseen.
+func (c *change) remember(id tokenworker.EventID, room int) {
 	c.add = "seen_ids :seen_ids"
 	c.values[string(fieldSeen)] = c.next[fieldSeen]
 	c.values[":id"] = blob(idBytes(id))
-	c.values[":max_seen"] = limit(tokenworker.MaxSeen)
+	c.values[":max_seen"] = limit(room)
 }
 
 // writeDueUnlessRevoking writes when the record is due, which is when something has waited for revocation where
@@ -116,9 +112,20 @@ func (c *change) writeDueUnlessRevoking() (condition string) {
 	return ""
 }
 
+// checkSize reports a sealed set that is too large to be stored.
 func checkSize(sealed []byte) error {
 	if len(sealed) > tokenworker.MaxSealedBytes {
 		return fmt.Errorf("%w: %d bytes sealed, at most %d", tokenworker.ErrTooLarge, len(sealed), tokenworker.MaxSealedBytes)
 	}
 	return nil
+}
+
+// checkSizes reports a record with a sealed set that is too large to be stored.
+func checkSizes(r *tokenworker.Record) error {
+	for _, sealed := range r.Revoke {
+		if err := checkSize(sealed); err != nil {
+			return err
+		}
+	}
+	return checkSize(r.Sealed)
 }

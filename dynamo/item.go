@@ -39,6 +39,11 @@ const (
 	fieldRevokeAt       field = ":revoke_at"
 	fieldRevoke         field = ":revoke_list"
 	fieldClaim          field = ":claim"
+	fieldRevoking       field = ":revoking"
+	fieldFailures       field = ":failures"
+	fieldFailureCode    field = ":failure_code"
+	fieldWarned         field = ":warned"
+	fieldOwed           field = ":owed"
 	fieldSeen           field = ":seen_ids"
 	fieldSpent          field = ":spent_prints"
 	fieldAcquired       field = ":acquired_at"
@@ -52,9 +57,20 @@ func (f field) name() string { return string(f[1:]) }
 
 // The attributes of a claim, which is a map.
 const (
-	claimOwner   = "owner"
-	claimAttempt = "attempt"
-	claimUntil   = "until"
+	claimOwner      = "owner"
+	claimAttempt    = "attempt"
+	claimAt         = "at"
+	claimUntil      = "until"
+	claimLastResort = "last_resort"
+)
+
+// The attributes of what is owed, which is a map. Its fence is spelled as the record's is.
+const (
+	owedAttempt = "attempt"
+	owedBy      = "by"
+	owedKinds   = "kinds"
+	owedCode    = "code"
+	owedAt      = "at"
 )
 
 const eventIDBytes = len(tokenworker.EventID{}.Hash) + 8
@@ -65,7 +81,7 @@ const usualFields = 28
 // fields is a record as attributes. What a record does not have is not there.
 type fields map[field]types.AttributeValue
 
-// encode returns the record's attributes but for written_by, which is no part of a record.
+// encode returns the record's attributes but for written_by, which each write gives anew.
 func encode(r *tokenworker.Record, dueShard string) fields {
 	v := make(fields, usualFields)
 	v[fieldStatus] = str(string(r.Status))
@@ -98,12 +114,17 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	if len(r.Revoke) > 0 {
 		v[fieldRevoke] = list(r.Revoke)
 	}
-	if r.Claim != nil {
-		v[fieldClaim] = &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{
-			claimOwner:   str(r.Claim.Owner),
-			claimAttempt: blob(r.Claim.Attempt[:]),
-			claimUntil:   unix(r.Claim.Until),
-		}}
+	v.claim(fieldClaim, r.Claim)
+	v.claim(fieldRevoking, r.Revoking)
+	if r.Failures > 0 {
+		v[fieldFailures] = limit(r.Failures)
+	}
+	v.text(fieldFailureCode, r.FailureCode)
+	if r.Warned {
+		v[fieldWarned] = yes()
+	}
+	if r.Owed != nil {
+		v[fieldOwed] = owed(r.Owed)
 	}
 	if len(r.Seen) > 0 {
 		v[fieldSeen] = idSet(r.Seen)
@@ -133,7 +154,48 @@ func (v fields) time(f field, t time.Time) {
 	}
 }
 
+func (v fields) claim(f field, c *tokenworker.Claim) {
+	if c == nil {
+		return
+	}
+	m := map[string]types.AttributeValue{
+		claimOwner:   str(c.Owner),
+		claimAttempt: blob(c.Attempt[:]),
+		claimUntil:   unix(c.Until),
+	}
+	if !c.At.IsZero() {
+		m[claimAt] = unix(c.At)
+	}
+	if c.LastResort {
+		m[claimLastResort] = yes()
+	}
+	v[f] = &types.AttributeValueMemberM{Value: m}
+}
+
+func owed(o *tokenworker.Owed) types.AttributeValue {
+	kinds := make([]types.AttributeValue, len(o.Kinds))
+	for i, kind := range o.Kinds {
+		kinds[i] = str(kind)
+	}
+	m := map[string]types.AttributeValue{
+		owedAttempt:            blob(o.Attempt[:]),
+		owedBy:                 str(o.By),
+		owedKinds:              &types.AttributeValueMemberL{Value: kinds},
+		fieldEpoch.name():      number(o.Fence.Stamp.Epoch),
+		fieldSequence.name():   number(o.Fence.Stamp.Sequence),
+		fieldGeneration.name(): number(o.Fence.Generation),
+		owedAt:                 unix(o.At),
+	}
+	if o.Code != "" {
+		m[owedCode] = str(o.Code)
+	}
+	return &types.AttributeValueMemberM{Value: m}
+}
+
 func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+// yes is the only value that a flag has: false is absent.
+func yes() types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: true} }
 
 func blob(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
 

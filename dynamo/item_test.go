@@ -40,10 +40,18 @@ func fullRecord() tokenworker.Record {
 			ProviderConnectionID: "connection", ConsentRef: "consent",
 		},
 		DueAt: at(3), RevokeAt: at(4), Revoke: [][]byte{[]byte("older set"), []byte("newer set")},
-		Claim:      &tokenworker.Claim{Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, Until: at(5)},
+		Claim: &tokenworker.Claim{
+			Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, At: at(4), Until: at(5), LastResort: true,
+		},
+		Revoking: &tokenworker.Claim{Owner: "replica 2", Attempt: tokenworker.AttemptID{4, 5}, At: at(6), Until: at(7)},
+		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
+		Owed: &tokenworker.Owed{
+			Attempt: tokenworker.AttemptID{6}, By: "replica", Kinds: []string{"refreshed", "recovered"},
+			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 3, Sequence: 1<<64 - 1}, Generation: 8}, Code: "because", At: at(8),
+		},
 		Seen:       []tokenworker.EventID{tokenworker.NewEventID("source", "id", at(-1))},
 		Spent:      []tokenworker.Fingerprint{{1}, {2}},
-		AcquiredAt: at(-1), RefreshedAt: at(6), RemoveAt: at(7),
+		AcquiredAt: at(-1), RefreshedAt: at(6), RemoveAt: at(7), Revision: tokenworker.AttemptID{7, 8, 9},
 	}
 }
 
@@ -54,7 +62,17 @@ func asItem(r *tokenworker.Record) item {
 	for f, v := range encode(r, at.dueShard(16)) {
 		it[f.name()] = v
 	}
+	it[fieldWrittenBy.name()] = blob(r.Revision[:])
 	return it
+}
+
+func TestTheFullRecordIsFull(t *testing.T) {
+	v := reflect.ValueOf(fullRecord())
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			t.Errorf("it lacks %s", v.Type().Field(i).Name)
+		}
+	}
 }
 
 func TestItemsAreLaidOutAsTheGoldenFileSays(t *testing.T) {
@@ -87,6 +105,8 @@ func spell(v types.AttributeValue) string {
 		return fmt.Sprintf(`{"S": %q}`, v.Value)
 	case *types.AttributeValueMemberN:
 		return fmt.Sprintf(`{"N": %q}`, v.Value)
+	case *types.AttributeValueMemberBOOL:
+		return fmt.Sprintf(`{"BOOL": %t}`, v.Value)
 	case *types.AttributeValueMemberB:
 		return fmt.Sprintf(`{"B": %s}`, quote(v.Value))
 	case *types.AttributeValueMemberBS:
@@ -158,7 +178,7 @@ func TestAnItemThatThisVersionDidNotWriteIsRefusedWithoutAPanicOrAWordOfIt(t *te
 			want = 0
 		}
 		switch name {
-		case "conn", "claim", "seen_ids", "spent_prints", "revoke_list", "sealed":
+		case "conn", "claim", "revoking", "owed", "warned", "seen_ids", "spent_prints", "revoke_list", "sealed", "written_by":
 			want = len(odd)
 		}
 		if _, isNumber := asItem(&full)[name].(*types.AttributeValueMemberN); isNumber {

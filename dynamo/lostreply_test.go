@@ -101,29 +101,53 @@ func disconnect(d *tokenworker.Disconnection) op {
 	}
 }
 
-func commit(f *tokenworker.Refresh) op {
+// update asks a rule about the record as it was read, if it was, and otherwise about the record of that key.
+func update(rec *tokenworker.Record, company string, rule tokenworker.Rule) op {
 	return func(ctx context.Context, table *dynamo.Table) (string, error) {
-		v, err := table.Commit(ctx, f)
+		told := tokenworker.Record{Key: event(company, 1).Key}
+		if rec.Revision != (tokenworker.AttemptID{}) {
+			told = *rec
+		}
+		r, v, err := table.Update(ctx, told, rule)
+		*rec = r
 		return v.String(), err
 	}
 }
 
-func claim(company string, of uint64) op {
+func commit(f *tokenworker.Refresh) op {
+	return update(&tokenworker.Record{}, f.Key.CompanyID, tokenworker.Committing(f))
+}
+
+func claiming(of uint64) tokenworker.Rule {
+	return tokenworker.Claiming(tokenworker.Fence{Stamp: event("", of).Stamp},
+		tokenworker.Claim{Owner: "replica", Attempt: tokenworker.AttemptID{7}, At: day, Until: day},
+		tokenworker.Fingerprint{1}, tokenworker.AttemptID{})
+}
+
+// read is what a connection's record was when it was read.
+func read(rec *tokenworker.Record, company string) op {
 	return func(ctx context.Context, table *dynamo.Table) (string, error) {
-		e := event(company, of)
-		r, err := table.Claim(ctx, e.Key, tokenworker.Fence{Stamp: e.Stamp},
-			tokenworker.Claim{Owner: "replica", Attempt: tokenworker.AttemptID{7}, Until: day},
-			tokenworker.Fingerprint{1}, tokenworker.AttemptID{})
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("claimed by %x, %d spent", r.Claim.Attempt[:1], len(r.Spent)), nil
+		r, err := table.Get(ctx, event(company, 1).Key)
+		*rec = r
+		return "", err
 	}
 }
+
+func claim(company string, of uint64) op { return update(&tokenworker.Record{}, company, claiming(of)) }
 
 func TestACallMakesAsFewRequestsAsItCanAndSurvivesALostReply(t *testing.T) {
 	config := localstack.Config(t)
 	_, name := setUp(t, config)
+	records := make(map[string]*tokenworker.Record)
+	known := func(company string) *tokenworker.Record { // what the caller knows of the connection
+		if records[company] == nil {
+			records[company] = &tokenworker.Record{}
+		}
+		return records[company]
+	}
+	sweep := func(attempt byte) tokenworker.Rule {
+		return tokenworker.ClaimRevocations(tokenworker.Claim{Attempt: tokenworker.AttemptID{attempt}, Until: day.Add(time.Hour)}, day)
+	}
 
 	for i, c := range []struct {
 		name     string
@@ -168,20 +192,48 @@ func TestACallMakesAsFewRequestsAsItCanAndSurvivesALostReply(t *testing.T) {
 			call:  func(c string) op { return disconnect(disconnection(c, 1)) },
 			want:  "applied", requests: 2,
 		}, {
-			name:  "a claim is a read and a write",
-			given: func(c string) []op { return []op{acquire(acquisition(c, 1))} },
-			call:  func(c string) op { return claim(c, 1) },
-			want:  "claimed by 07, 1 spent", requests: 2,
+			name: "an acquisition beside a revocation that is under way is two",
+			given: func(c string) []op {
+				return []op{acquire(acquisition(c, 1)), disconnect(disconnection(c, 2)), update(known(c), c, sweep(1))}
+			},
+			call: func(c string) op { return acquire(acquisition(c, 3)) },
+			want: "applied", requests: 2,
 		}, {
-			name:  "a commit is one write",
-			given: func(c string) []op { return []op{acquire(acquisition(c, 1))} },
-			call:  func(c string) op { return commit(refresh(c, 1)) },
+			name:  "an update of what was read is one write",
+			given: func(c string) []op { return []op{acquire(acquisition(c, 1)), read(known(c), c)} },
+			call:  func(c string) op { return update(known(c), c, claiming(1)) },
 			want:  "applied", requests: 1,
 		}, {
-			name:  "a commit that lost to a disconnect is two",
-			given: func(c string) []op { return []op{acquire(acquisition(c, 1)), disconnect(disconnection(c, 2))} },
-			call:  func(c string) op { return commit(refresh(c, 1)) },
-			want:  "revoking", requests: 2,
+			name: "an update of what an update returned is one write",
+			given: func(c string) []op {
+				return []op{acquire(acquisition(c, 1)), read(known(c), c), update(known(c), c, claiming(1))}
+			},
+			call: func(c string) op { return update(known(c), c, tokenworker.Committing(refresh(c, 1))) },
+			want: "applied", requests: 1,
+		}, {
+			name:  "an update of a key alone is a read and a write",
+			given: func(c string) []op { return []op{acquire(acquisition(c, 1))} },
+			call:  func(c string) op { return claim(c, 1) },
+			want:  "applied", requests: 2,
+		}, {
+			name: "an update of what was noted on since is a refused write and another",
+			given: func(c string) []op {
+				return []op{acquire(acquisition(c, 2)), read(known(c), c), acquire(acquisition(c, 1))}
+			},
+			call: func(c string) op { return update(known(c), c, tokenworker.Committing(refresh(c, 2))) },
+			want: "applied", requests: 2,
+		}, {
+			name: "an update that lost to a disconnect is a refused write and another",
+			given: func(c string) []op {
+				return []op{acquire(acquisition(c, 1)), read(known(c), c), disconnect(disconnection(c, 2))}
+			},
+			call: func(c string) op { return update(known(c), c, tokenworker.Committing(refresh(c, 1))) },
+			want: "revoking", requests: 2,
+		}, {
+			name:  "an update with nothing to write makes sure by a read",
+			given: func(c string) []op { return []op{acquire(acquisition(c, 1)), read(known(c), c)} },
+			call:  func(c string) op { return update(known(c), c, tokenworker.Committing(refresh(c, 7))) },
+			want:  "stale", requests: 1,
 		},
 	} {
 		// Reply 0 is none: the undisturbed call, whose record the others must leave too.
@@ -224,6 +276,7 @@ func requireAlike(t *testing.T, table *dynamo.Table, company, other string) {
 		t.Fatalf("Get: %v", err)
 	}
 	a.Key, b.Key = tokenworker.Key{}, tokenworker.Key{}
+	a.Revision, b.Revision = tokenworker.AttemptID{}, tokenworker.AttemptID{}
 	byHash := func(x, y tokenworker.EventID) int { return bytes.Compare(x.Hash[:], y.Hash[:]) }
 	slices.SortFunc(a.Seen, byHash)
 	slices.SortFunc(b.Seen, byHash)
@@ -251,8 +304,27 @@ func TestAnotherWriteBetweenALostReplyAndTheNextTry(t *testing.T) {
 		table, w := wired(t, name)
 		w.lose = 2
 		w.between = func() { mustDo(t, other, acquire(acquisition("claimed", 1))) }
-		if got, err := claim("claimed", 2)(t.Context(), table); err != nil || got != "claimed by 07, 1 spent" {
-			t.Errorf("%q, error %v", got, err)
+		if got, err := claim("claimed", 2)(t.Context(), table); err != nil || got != "applied" {
+			t.Errorf("%q, error %v; want applied", got, err)
+		}
+		if r, err := other.Get(t.Context(), event("claimed", 2).Key); err != nil || len(r.Seen) != 2 || len(r.Spent) != 1 {
+			t.Errorf("%d ids, %d spent, error %v; want 2 and 1", len(r.Seen), len(r.Spent), err)
+		}
+	})
+
+	t.Run("a refresh that was saved is saved once, and what was noted since stays", func(t *testing.T) {
+		mustDo(t, other, acquire(acquisition("saved", 2)))
+		table, w := wired(t, name)
+		var rec tokenworker.Record
+		mustDo(t, table, read(&rec, "saved"))
+		w.lose = 1
+		w.between = func() { mustDo(t, other, acquire(acquisition("saved", 1))) }
+		got, err := update(&rec, "saved", tokenworker.Committing(refresh("saved", 2)))(t.Context(), table)
+		if err != nil || got != "repeated" {
+			t.Errorf("%q, error %v; want repeated", got, err)
+		}
+		if stored, err := other.Get(t.Context(), rec.Key); err != nil || !reflect.DeepEqual(stored, rec) || rec.Generation != 1 {
+			t.Errorf("returned %+v, stored %+v, error %v", rec, stored, err)
 		}
 	})
 }

@@ -26,12 +26,14 @@ func tableKey() (partition, sort keyPart) {
 	return keyPart{attrOrg, types.ScalarAttributeTypeS}, keyPart{attrConn, types.ScalarAttributeTypeS}
 }
 
+const dueIndex = "due"
+
 // indexes are the table's secondary indexes.
 func indexes() []index {
 	org, conn := tableKey()
 	return []index{
 		{
-			name:      "due",
+			name:      dueIndex,
 			partition: keyPart{fieldDueShard.name(), types.ScalarAttributeTypeS},
 			sort:      keyPart{fieldDue.name(), types.ScalarAttributeTypeN},
 			why:       "no sweep finds what is to be refreshed or revoked",

@@ -42,14 +42,23 @@ func Open(ctx context.Context, client *dynamodb.Client, config Config) (*Table, 
 // Get returns the record of a connection, by a consistent read. The error matches [tokenworker.ErrNotFound] when there
 // is none.
 func (t *Table) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
-	found, err := t.item(ctx, addressOf(k))
+	found, err := t.record(ctx, addressOf(k))
 	if err != nil {
 		return tokenworker.Record{}, err
 	}
 	if found == nil {
 		return tokenworker.Record{}, fmt.Errorf("record: %w", tokenworker.ErrNotFound)
 	}
-	return decode(found)
+	return *found, nil
+}
+
+// record reads a record consistently; nil when there is none.
+func (t *Table) record(ctx context.Context, at address) (*tokenworker.Record, error) {
+	found, err := t.item(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	return decodeIfAny(found)
 }
 
 // item reads an item consistently; nil when there is none.
@@ -67,9 +76,9 @@ func (t *Table) item(ctx context.Context, at address) (item, error) {
 // stops after the first error.
 func (t *Table) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error] {
 	return func(yield func(tokenworker.Record, error) bool) {
-		for found, err := range t.query(ctx, "org = :org AND conn > :conn", address{
+		for found, err := range t.query(ctx, partition("org = :org AND conn > :conn", address{
 			org: tokenworker.EscapePart(orgID), conn: firstConn,
-		}) {
+		})) {
 			var r tokenworker.Record
 			if err == nil {
 				r, err = decode(found)
@@ -81,17 +90,22 @@ func (t *Table) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker
 	}
 }
 
-// query yields the items that meet a key condition on :org and :conn, consistently, in the order of their sort keys.
-func (t *Table) query(ctx context.Context, condition string, at address) iter.Seq2[item, error] {
+// partition asks for the items that meet a key condition on :org and :conn, consistently.
+func partition(condition string, at address) *dynamodb.QueryInput {
+	return &dynamodb.QueryInput{
+		ConsistentRead:         aws.Bool(true),
+		KeyConditionExpression: aws.String(condition),
+		ExpressionAttributeValues: map[string]types.AttributeValue{
+			":org": str(at.org), ":conn": str(at.conn),
+		},
+	}
+}
+
+// query yields the items that are asked for, in the order of their sort keys.
+func (t *Table) query(ctx context.Context, input *dynamodb.QueryInput) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
-		pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
-			TableName:              aws.String(t.name),
-			ConsistentRead:         aws.Bool(true),
-			KeyConditionExpression: aws.String(condition),
-			ExpressionAttributeValues: map[string]types.AttributeValue{
-				":org": str(at.org), ":conn": str(at.conn),
-			},
-		})
+		input.TableName = aws.String(t.name)
+		pages := dynamodb.NewQueryPaginator(t.client, input)
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {

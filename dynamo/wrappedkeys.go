@@ -86,7 +86,7 @@ func (t *Table) WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.W
 		condition, rest = "org = :org AND conn > :conn", firstConn
 	}
 	var keys []tokenworker.WrappedKey
-	for found, err := range t.query(ctx, condition, address{org: "#" + kind, conn: rest}) {
+	for found, err := range t.query(ctx, partition(condition, address{org: "#" + kind, conn: rest})) {
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"time"
 
@@ -28,54 +29,54 @@ const (
 // Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors also match [tokenworker.ErrTooLarge],
 // [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
 func (s *Store) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
-	if len(a.Sealed) > tokenworker.MaxSealedBytes {
-		return 0, tokenworker.ErrTooLarge
+	if err := checkSize(a.Sealed); err != nil {
+		return 0, err
 	}
-	return s.apply(ctx, a.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-		return r.Acquire(a)
-	}, tokenworker.Repeated, tokenworker.Full)
+	_, v, err := s.Update(ctx, tokenworker.Record{Key: a.Key},
+		func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) { return r.Acquire(a) })
+	return v, err
 }
 
 // Disconnect applies a disconnect event by [tokenworker.Record.Disconnect]. Errors also match
 // [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
 func (s *Store) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error) {
-	return s.apply(ctx, d.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-		return r.Disconnect(d)
-	}, tokenworker.Repeated, tokenworker.Full)
+	_, v, err := s.Update(ctx, tokenworker.Record{Key: d.Key},
+		func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) { return r.Disconnect(d) })
+	return v, err
 }
 
-// Commit stores the outcome of a refresh by [tokenworker.Record.Commit]. Errors also match [tokenworker.ErrTooLarge] and
-// [tokenworker.ErrInvalidKey].
-func (s *Store) Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error) {
-	if len(f.Sealed) > tokenworker.MaxSealedBytes {
-		return 0, tokenworker.ErrTooLarge
-	}
-	return s.apply(ctx, f.Key, func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-		next, v := r.Commit(f)
-		return next, v, nil
-	}, tokenworker.Stale, tokenworker.Repeated, tokenworker.Full)
+// decided is a record as it is after a rule was asked about it, and the rule's verdict.
+type decided struct {
+	record  tokenworker.Record
+	verdict tokenworker.Verdict
 }
 
-// Claim takes the claim to refresh the set named by from, by [tokenworker.Record.TakeClaim], and returns the record as
-// claimed. Errors also match [tokenworker.ErrFenced] and [tokenworker.ErrInvalidKey].
-func (s *Store) Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
-	spends tokenworker.Fingerprint, replaces tokenworker.AttemptID,
-) (tokenworker.Record, error) {
-	if err := k.Validate(); err != nil {
-		return tokenworker.Record{}, err
+// Update makes the record of rec's key what the rule says of it, inside a transaction, and returns the record as it then
+// is and the rule's verdict. Of rec nothing but the key counts. Errors also match the rule's own,
+// [tokenworker.ErrTooLarge] and [tokenworker.ErrInvalidKey].
+func (s *Store) Update(
+	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule,
+) (tokenworker.Record, tokenworker.Verdict, error) {
+	if err := rec.Key.Validate(); err != nil {
+		return tokenworker.Record{}, 0, err
 	}
-	return write(ctx, s.writer, func(ctx context.Context, st statements) (tokenworker.Record, error) {
-		r, err := readRecord(ctx, st, k)
+	d, err := write(ctx, s.writer, func(ctx context.Context, st statements) (decided, error) {
+		current, err := readRecord(ctx, st, rec.Key)
 		if err != nil {
-			return tokenworker.Record{}, err
+			return decided{}, err
 		}
-		c.Until = c.Until.UTC().Truncate(time.Second) // as it will be read
-		next, err := r.TakeClaim(from, c, spends, replaces)
-		if err != nil {
-			return tokenworker.Record{}, err
+		next, verdict, err := rule(current)
+		switch {
+		case err != nil:
+			return decided{}, err
+		case next.Status == "": // what was not there is not there
+		case current != nil && reflect.DeepEqual(*current, next):
+		default:
+			err = writeRecord(ctx, st, &next)
 		}
-		return next, writeRecord(ctx, st, &next)
+		return decided{next, verdict}, err
 	})
+	return d.record, d.verdict, err
 }
 
 // Get returns the record of a connection as the last write left it. Errors also match [tokenworker.ErrNotFound].
@@ -142,27 +143,6 @@ func (s *Store) page(ctx context.Context, org, after string) ([]tokenworker.Reco
 	return page, dbError(doing, rows.Err())
 }
 
-// apply decides on the record of k and writes what is decided, unless the verdict is one of unchanged, which leave the
-// record as it is.
-func (s *Store) apply(ctx context.Context, k tokenworker.Key,
-	decide func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error), unchanged ...tokenworker.Verdict,
-) (tokenworker.Verdict, error) {
-	if err := k.Validate(); err != nil {
-		return 0, err
-	}
-	return write(ctx, s.writer, func(ctx context.Context, st statements) (tokenworker.Verdict, error) {
-		r, err := readRecord(ctx, st, k)
-		if err != nil {
-			return 0, err
-		}
-		next, v, err := decide(r)
-		if err != nil || slices.Contains(unchanged, v) {
-			return v, err
-		}
-		return v, writeRecord(ctx, st, &next)
-	})
-}
-
 // readRecord returns nil when there is none.
 func readRecord(ctx context.Context, st statements, k tokenworker.Key) (*tokenworker.Record, error) {
 	var sealed, record []byte
@@ -179,7 +159,19 @@ func readRecord(ctx context.Context, st statements, k tokenworker.Key) (*tokenwo
 	return &r, nil
 }
 
+func checkSize(sealed []byte) error {
+	if len(sealed) > tokenworker.MaxSealedBytes {
+		return fmt.Errorf("%w: %d bytes sealed, at most %d", tokenworker.ErrTooLarge, len(sealed), tokenworker.MaxSealedBytes)
+	}
+	return nil
+}
+
 func writeRecord(ctx context.Context, st statements, r *tokenworker.Record) error {
+	for _, sealed := range append(slices.Clip(r.Revoke), r.Sealed) {
+		if err := checkSize(sealed); err != nil {
+			return err
+		}
+	}
 	record, err := encodeRecord(r)
 	if err != nil {
 		return err

@@ -1,8 +1,10 @@
 package embedded
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -32,9 +34,15 @@ type recordJSON struct {
 	RevokeAt unixTime `json:"revoke_at,omitzero"`
 	Revoke   [][]byte `json:"revoke,omitempty"`
 
-	Claim *claimJSON `json:"claim,omitempty"`
-	Seen  []byte     `json:"seen,omitempty"`  // for each id its hash, 16 bytes, and time, 8 bytes, big endian
-	Spent []byte     `json:"spent,omitempty"` // 32 bytes each
+	Claim    *claimJSON `json:"claim,omitempty"`
+	Revoking *claimJSON `json:"revoking,omitempty"`
+	Seen     []byte     `json:"seen,omitempty"`  // for each id its hash, 16 bytes, and time, 8 bytes, big endian
+	Spent    []byte     `json:"spent,omitempty"` // 32 bytes each
+
+	Failures    int       `json:"failures,omitzero"`
+	FailureCode string    `json:"failure_code,omitzero"`
+	Warned      bool      `json:"warned,omitzero"`
+	Owed        *owedJSON `json:"owed,omitempty"`
 
 	AcquiredAt  unixTime `json:"acquired_at,omitzero"`
 	RefreshedAt unixTime `json:"refreshed_at,omitzero"`
@@ -42,10 +50,40 @@ type recordJSON struct {
 }
 
 type claimJSON struct {
-	Owner   string   `json:"owner"`
-	Attempt []byte   `json:"attempt"`
-	Until   unixTime `json:"until"`
+	Owner      string      `json:"owner"`
+	Attempt    attemptJSON `json:"attempt"`
+	At         unixTime    `json:"at,omitzero"`
+	Until      unixTime    `json:"until"`
+	LastResort bool        `json:"last_resort,omitzero"`
 }
+
+type owedJSON struct {
+	Attempt    attemptJSON `json:"attempt"`
+	By         string      `json:"by"`
+	Kinds      []string    `json:"kinds"`
+	Stamp      [2]uint64   `json:"stamp"`
+	Generation uint64      `json:"generation,omitzero"`
+	Code       string      `json:"code,omitzero"`
+	At         unixTime    `json:"at"`
+}
+
+// attemptJSON is an attempt's id as a byte string.
+type attemptJSON tokenworker.AttemptID
+
+func (a attemptJSON) MarshalText() ([]byte, error) {
+	return base64.StdEncoding.AppendEncode(nil, a[:]), nil
+}
+
+func (a *attemptJSON) UnmarshalText(text []byte) error {
+	b, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil || len(b) != len(a) {
+		return errAttempt
+	}
+	copy(a[:], b)
+	return nil
+}
+
+var errAttempt = errors.New("not an attempt's id")
 
 // unixTime is a time as Unix seconds; the zero time is left out, by omitzero.
 type unixTime struct{ time.Time }
@@ -77,10 +115,14 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer,
 		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef,
 		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, Revoke: r.Revoke,
+		Claim: encodeClaim(r.Claim), Revoking: encodeClaim(r.Revoking),
+		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
 	}
-	if c := r.Claim; c != nil {
-		w.Claim = &claimJSON{c.Owner, c.Attempt[:], unixTime{c.Until}}
+	if o := r.Owed; o != nil {
+		w.Owed = &owedJSON{
+			attemptJSON(o.Attempt), o.By, o.Kinds, pair(o.Fence.Stamp), o.Fence.Generation, o.Code, unixTime{o.At},
+		}
 	}
 	w.Seen = make([]byte, 0, len(r.Seen)*eventIDBytes)
 	for _, id := range r.Seen {
@@ -114,13 +156,9 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
 		},
 		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, Revoke: w.Revoke,
+		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(), Owed: w.Owed.decode(),
+		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
-	}
-	if c := w.Claim; c != nil {
-		if len(c.Attempt) != len(tokenworker.AttemptID{}) {
-			return tokenworker.Record{}, damaged
-		}
-		r.Claim = &tokenworker.Claim{Owner: c.Owner, Attempt: tokenworker.AttemptID(c.Attempt), Until: c.Until.Time}
 	}
 	for b := w.Seen; len(b) > 0; b = b[eventIDBytes:] {
 		r.Seen = append(r.Seen, tokenworker.EventID{
@@ -131,6 +169,32 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 		r.Spent = append(r.Spent, tokenworker.Fingerprint(b))
 	}
 	return r, nil
+}
+
+func encodeClaim(c *tokenworker.Claim) *claimJSON {
+	if c == nil {
+		return nil
+	}
+	return &claimJSON{c.Owner, attemptJSON(c.Attempt), unixTime{c.At}, unixTime{c.Until}, c.LastResort}
+}
+
+func (c *claimJSON) decode() *tokenworker.Claim {
+	if c == nil {
+		return nil
+	}
+	return &tokenworker.Claim{
+		Owner: c.Owner, Attempt: tokenworker.AttemptID(c.Attempt), At: c.At.Time, Until: c.Until.Time, LastResort: c.LastResort,
+	}
+}
+
+func (o *owedJSON) decode() *tokenworker.Owed {
+	if o == nil {
+		return nil
+	}
+	return &tokenworker.Owed{
+		Attempt: tokenworker.AttemptID(o.Attempt), By: o.By, Kinds: o.Kinds,
+		Fence: tokenworker.Fence{Stamp: stamp(o.Stamp), Generation: o.Generation}, Code: o.Code, At: o.At.Time,
+	}
 }
 
 func pair(s tokenworker.Stamp) [2]uint64 { return [2]uint64{s.Epoch, s.Sequence} }

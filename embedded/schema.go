@@ -20,19 +20,21 @@ const (
 //
 // A connection's row is its sealed set, and everything else as the JSON of [recordJSON]. due_at, subject and the conn
 // index only find rows; what they find is read from record. org and conn are escaped as in [tokenworker.Key.String], so
-// both together are a key's text form, and rows of one org sort by conn as DynamoDB's do.
+// both together are a key's text form, and rows of one org sort by conn as DynamoDB's do. Rows that are never due are not
+// in the index that a sweep reads.
 const schema = `
 CREATE TABLE connections (
-	org     TEXT NOT NULL,
-	conn    TEXT NOT NULL,
-	due_at  INTEGER,
-	subject TEXT,
-	sealed  BLOB,
-	record  BLOB NOT NULL,
+	org      TEXT NOT NULL,
+	conn     TEXT NOT NULL,
+	provider TEXT GENERATED ALWAYS AS (substr(conn, 1, instr(conn, ':') - 1)) VIRTUAL,
+	due_at   INTEGER,
+	subject  TEXT,
+	sealed   BLOB,
+	record   BLOB NOT NULL,
 	PRIMARY KEY (org, conn)
 );
 CREATE INDEX connections_conn ON connections (conn);
-CREATE INDEX connections_due ON connections (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX connections_due ON connections (provider, due_at, org, conn) WHERE due_at IS NOT NULL;
 CREATE INDEX connections_subject ON connections (subject) WHERE subject IS NOT NULL;
 CREATE TABLE wrapped_keys (
 	name       TEXT PRIMARY KEY,

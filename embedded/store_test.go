@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -248,32 +246,12 @@ func TestWhatIsDeletedIsOverwritten(t *testing.T) {
 func TestARefreshOfNothingStoresNothing(t *testing.T) {
 	path := storePath(t)
 	s := openStore(t, path)
-	v, err := s.Commit(t.Context(), &tokenworker.Refresh{Key: key("none"), Sealed: []byte("sealed")})
+	_, v, err := s.Update(t.Context(), tokenworker.Record{Key: key("none")},
+		tokenworker.Committing(&tokenworker.Refresh{Sealed: []byte("sealed")}))
 	if v != tokenworker.Stale || err != nil {
 		t.Errorf("verdict %s, error %v; want stale", v, err)
 	}
 	if got := countRows(t, path); got != 0 {
 		t.Errorf("%d rows, want none", got)
-	}
-}
-
-func TestAClaimComesBackAsItWillBeRead(t *testing.T) {
-	s := openStore(t, storePath(t))
-	a := acquisition("1", 1)
-	if _, err := s.Acquire(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
-	c := tokenworker.Claim{Owner: "here", Attempt: tokenworker.NewAttemptID(), Until: entered().Add(1500 * time.Millisecond)}
-	claimed, err := s.Claim(t.Context(), a.Key, tokenworker.Fence{Stamp: a.Stamp}, c, tokenworker.Fingerprint{1},
-		tokenworker.AttemptID{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	read, err := s.Get(t.Context(), a.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(claimed, read) {
-		t.Errorf("claimed %+v, read %+v", claimed, read)
 	}
 }

@@ -35,15 +35,12 @@ func (s *rules) Disconnect(_ context.Context, d *tokenworker.Disconnection) (tok
 	return s.apply(d.Key, next, v, err)
 }
 
-func (s *rules) Claim(
-	_ context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim, spends tokenworker.Fingerprint,
-	replaces tokenworker.AttemptID,
-) (tokenworker.Record, error) {
-	next, err := s.records[k].TakeClaim(from, c, spends, replaces)
-	if err == nil {
-		s.records[k] = &next
-	}
-	return next, err
+func (s *rules) Update(
+	_ context.Context, rec tokenworker.Record, rule tokenworker.Rule,
+) (tokenworker.Record, tokenworker.Verdict, error) {
+	next, v, err := rule(s.records[rec.Key])
+	v, err = s.apply(rec.Key, next, v, err)
+	return next, v, err
 }
 
 func (s *rules) Records(_ context.Context, org string) iter.Seq2[tokenworker.Record, error] {

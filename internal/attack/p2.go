@@ -40,8 +40,7 @@ var p2 = promise{
 type eventStore interface {
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
-	Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
-		spends tokenworker.Fingerprint, replaces tokenworker.AttemptID) (tokenworker.Record, error)
+	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 }
 
@@ -140,8 +139,9 @@ func prepare(ctx context.Context, h *history, s eventStore) error {
 			return err
 		}
 		if err := persist(ctx, func() error {
-			_, err := s.Claim(ctx, p.acquire.Key, tokenworker.Fence{Stamp: p.acquire.Stamp}, p.claim, p.acquire.Spendable,
+			claiming := tokenworker.Claiming(tokenworker.Fence{Stamp: p.acquire.Stamp}, p.claim, p.acquire.Spendable,
 				tokenworker.AttemptID{})
+			_, _, err := s.Update(ctx, tokenworker.Record{Key: p.acquire.Key}, claiming)
 			return err
 		}); err != nil {
 			return err

@@ -278,9 +278,9 @@ func fill(ctx context.Context, v *vault, sealers []*kmsenc.Sealer, n int) ([]sea
 			if i%2 == 0 {
 				err = acquire(second, newer)
 			} else {
-				_, err = v.store.Commit(ctx, &tokenworker.Refresh{
+				_, _, err = v.store.Update(ctx, tokenworker.Record{Key: r.key}, tokenworker.Committing(&tokenworker.Refresh{
 					Key: r.key, From: first, Sealed: newer, Attempt: tokenworker.NewAttemptID(), RefreshedAt: now,
-				})
+				}))
 			}
 			if err != nil {
 				return fmt.Errorf("storing: %w", err)

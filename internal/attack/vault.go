@@ -22,7 +22,7 @@ import (
 type recordStore interface {
 	kmsenc.KeyStore
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
-	Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error)
+	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
 }
 

@@ -28,6 +28,22 @@ func testAcquisitions(t *testing.T, store Store) {
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), refreshed(set(1, 0), 1), claimed(set(1, 1), 2, "r1", 0)},
 			when:  acquired(event(2)), want: tokenworker.Applied,
 		}, {
+			name:  "an acquisition forgets failures and keeps what is owed",
+			given: []step{acquired(event(1)), ruled(tokenworker.Warning(set(1, 0), start.Add(time.Hour), owed(1, "expiring"))), failed(1)},
+			when:  acquired(event(2)), want: tokenworker.Applied,
+		}, {
+			name:  "an acquisition that drops a revocation under way is due at once",
+			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
+			when:  acquired(event(3)), want: tokenworker.Applied,
+		}, {
+			name:  "and so it is when it is never due itself",
+			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
+			when:  acquired(event(3), never), want: tokenworker.Applied,
+		}, {
+			name:  "an acquisition that spares a revocation under way leaves it alone",
+			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
+			when:  acquired(event(3), keeping), want: tokenworker.Applied,
+		}, {
 			name:  "an acquisition brings a disconnected connection back",
 			given: []step{acquired(event(1)), disconnected(event(2))},
 			when:  acquired(event(3)), want: tokenworker.Applied,

@@ -108,24 +108,36 @@ func set(seq, generation uint64) tokenworker.Fence {
 	return tokenworker.Fence{Stamp: event(seq).Stamp, Generation: generation}
 }
 
-// claimed is an attempt to refresh a set. Attempts are numbered, 0 is none.
-func claimed(from tokenworker.Fence, attempt byte, spends string, replaces byte) *claiming {
-	return &claiming{
-		from: from, spends: fingerprint(spends), replaces: tokenworker.AttemptID{replaces},
-		claim: tokenworker.Claim{
-			Owner: fmt.Sprintf("replica-%d", attempt), Attempt: tokenworker.AttemptID{attempt}, Until: start.Add(time.Minute),
-		},
+// ruled is a rule that is asked about a record.
+func ruled(rule tokenworker.Rule) *updating { return &updating{rule: rule} }
+
+// claimed is an attempt to refresh a set. Attempts are numbered, 0 is none. It is a last resort when it replaces another.
+func claimed(from tokenworker.Fence, attempt byte, spends string, replaces byte) *updating {
+	c := claim(attempt)
+	c.LastResort = replaces != 0
+	return ruled(tokenworker.Claiming(from, c, fingerprint(spends), tokenworker.AttemptID{replaces}))
+}
+
+// claim is that of an attempt, from the start for a minute.
+func claim(attempt byte) tokenworker.Claim {
+	return tokenworker.Claim{
+		Owner: fmt.Sprintf("replica-%d", attempt), Attempt: tokenworker.AttemptID{attempt}, At: start, Until: start.Add(time.Minute),
 	}
 }
 
-// refreshed is the outcome of an attempt to refresh a set.
-func refreshed(from tokenworker.Fence, attempt byte, with ...func(*tokenworker.Refresh)) *tokenworker.Refresh {
+// refreshed saves the outcome of an attempt to refresh a set.
+func refreshed(from tokenworker.Fence, attempt byte, with ...func(*tokenworker.Refresh)) *updating {
+	return ruled(tokenworker.Committing(refresh(from, attempt, with...)))
+}
+
+// refresh is the outcome of an attempt to refresh a set.
+func refresh(from tokenworker.Fence, attempt byte, with ...func(*tokenworker.Refresh)) *tokenworker.Refresh {
 	at := start.Add(30 * time.Minute)
 	f := &tokenworker.Refresh{
 		From: from, Attempt: tokenworker.AttemptID{attempt},
 		Sealed:      fmt.Appendf(nil, "set that attempt %d minted from %v", attempt, from),
 		Details:     tokenworker.Details{ExpiresAt: at.Add(time.Hour), Scope: "read", Subject: "subject after refresh"},
-		RefreshedAt: at, DueAt: at.Add(40 * time.Minute),
+		RefreshedAt: at, DueAt: at.Add(40 * time.Minute), Owed: owed(attempt, "refreshed"),
 	}
 	for _, change := range with {
 		change(f)
@@ -135,6 +147,14 @@ func refreshed(from tokenworker.Fence, attempt byte, with ...func(*tokenworker.R
 
 // keepingRevocations is for refreshes what keeping is for acquisitions.
 func keepingRevocations(f *tokenworker.Refresh) { f.KeepRevocations = true }
+
+// owed is what an attempt has led to and must be announced.
+func owed(attempt byte, kinds ...string) *tokenworker.Owed {
+	return &tokenworker.Owed{
+		Attempt: tokenworker.AttemptID{attempt}, By: fmt.Sprintf("replica-%d", attempt), Kinds: kinds,
+		Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1<<64 - 1, Sequence: 7}, Generation: 3}, At: start,
+	}
+}
 
 // fingerprint of a refresh token; zero for "".
 func fingerprint(token string) tokenworker.Fingerprint {
@@ -154,9 +174,7 @@ func place(s step, k tokenworker.Key) step {
 		s.Key = k
 	case *tokenworker.Disconnection:
 		s.Key = k
-	case *tokenworker.Refresh:
-		s.Key = k
-	case *claiming:
+	case *updating:
 		s.key = k
 	}
 	return s
@@ -171,25 +189,37 @@ type situation struct {
 	err   error // instead of a verdict
 }
 
-// run takes every situation through a connection of its own.
+// run takes every situation through a connection of its own, and an update once for all that it may be told.
 func run(t *testing.T, store Store, situations []situation) {
 	for _, s := range situations {
 		t.Run(s.name, func(t *testing.T) {
-			m, key := newMirror(store), uniqueKey()
-			m.follow(t, key, s.given...)
-			got, err := m.do(t.Context(), t, place(s.when, key))
-			if got != s.want || !errors.Is(err, s.err) {
-				t.Errorf("verdict %v, error %v; want %v, %v", got, err, s.want, s.err)
+			update, isUpdate := s.when.(*updating)
+			for k := range knowledges {
+				if isUpdate {
+					update.knows = k
+				} else if k > 0 {
+					break
+				}
+				m, key := newMirror(store), uniqueKey()
+				m.follow(t, key, s.given...)
+				got, err := m.do(t.Context(), t, place(s.when, key))
+				if got != s.want || !errors.Is(err, s.err) {
+					t.Errorf("verdict %v, error %v; want %v, %v", got, err, s.want, s.err)
+				}
 			}
 		})
 	}
 }
 
-// follow takes steps whose outcome is whatever the rules say, and compares the record that they lead to.
+// follow takes steps whose outcome is whatever the rules say, and compares the record that the first and all of them
+// lead to.
 func (m *mirror) follow(t *testing.T, key tokenworker.Key, steps ...step) {
 	t.Helper()
-	for _, s := range steps {
+	for i, s := range steps {
 		_, _, _ = m.take(t.Context(), t, place(s, key)) // fails by itself when store and rules part
+		if i == 0 {
+			m.compare(t.Context(), t, key)
+		}
 	}
 	m.compare(t.Context(), t, key)
 }

@@ -21,6 +21,14 @@ func testDisconnections(t *testing.T, store Store) {
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0)},
 			when:  disconnected(event(2)), want: tokenworker.Applied,
 		}, {
+			name:  "a disconnect forgets failures and keeps what is owed",
+			given: []step{acquired(event(1)), ruled(tokenworker.Warning(set(1, 0), start.Add(time.Hour), owed(1, "expiring"))), failed(1)},
+			when:  disconnected(event(2)), want: tokenworker.Applied,
+		}, {
+			name:  "a disconnect leaves a revocation under way alone",
+			given: []step{acquired(event(1)), disconnected(event(2)), acquired(event(3), keeping), revoking(1, 0)},
+			when:  disconnected(event(4)), want: tokenworker.Applied,
+		}, {
 			name:  "a disconnect takes the set of the last refresh",
 			given: []step{acquired(event(1)), refreshed(set(1, 0), 1)},
 			when:  disconnected(event(2)), want: tokenworker.Applied,

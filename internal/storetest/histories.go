@@ -31,7 +31,7 @@ func testHistories(t *testing.T, store Store) {
 		})
 	})
 
-	t.Run("events, claims and commits in any order are decided as the rules decide", func(t *testing.T) {
+	t.Run("events and updates in any order are decided as the rules decide", func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			m, key := newMirror(store), uniqueKey()
 			for range rapid.IntRange(1, 24).Draw(rt, "steps") {
@@ -142,23 +142,16 @@ func drawStep(rt *rapid.T, r *tokenworker.Record) step {
 	if r != nil && rapid.IntRange(0, 3).Draw(rt, "current set") > 0 {
 		from = r.Fence
 	}
-	attempt := rapid.ByteRange(1, 4).Draw(rt, "attempt")
 	token := fmt.Sprint("r", rapid.IntRange(0, 3).Draw(rt, "token"))
 	keep := rapid.Bool().Draw(rt, "revocation spares newer grants")
 
-	switch rapid.SampledFrom([]string{"acquire", "acquire", "disconnect", "claim", "commit"}).Draw(rt, "step") {
+	switch rapid.SampledFrom([]string{"acquire", "acquire", "disconnect", "update", "update", "update"}).Draw(rt, "step") {
 	case "disconnect":
 		return disconnected(e)
-	case "claim":
-		c := claimed(from, attempt, token, 0)
-		if r != nil && r.Claim != nil && rapid.Bool().Draw(rt, "last resort") {
-			c.replaces = r.Claim.Attempt
-		}
-		return c
-	case "commit":
-		f := refreshed(from, attempt)
-		f.KeepRevocations = keep
-		return f
+	case "update":
+		u := ruled(drawRule(rt, r, from))
+		u.knows = rapid.SampledFrom([]knowledge{itsKey, asItIs, asItWas}).Draw(rt, "knows")
+		return u
 	default:
 		a := acquired(e, spending(token))
 		a.KeepRevocations = keep
@@ -167,5 +160,57 @@ func drawStep(rt *rapid.T, r *tokenworker.Record) step {
 			never(a)
 		}
 		return a
+	}
+}
+
+// drawRule draws a rule that is likely to apply.
+func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenworker.Rule {
+	attempt := rapid.ByteRange(1, 4).Draw(rt, "attempt")
+	at := start.Add(time.Duration(rapid.IntRange(0, 7200).Draw(rt, "at")) * time.Second)
+	var held, revoking tokenworker.AttemptID
+	if r != nil && r.Claim != nil {
+		held = r.Claim.Attempt
+	}
+	if r != nil && r.Revoking != nil {
+		revoking = r.Revoking.Attempt
+	}
+	f := failure(rapid.SampledFrom([]byte{attempt, held[0]}).Draw(rt, "fails"), func(f *tokenworker.Failure) { f.DueAt = at })
+	switch rapid.SampledFrom([]string{
+		"claim", "claim", "commit", "commit", "nothing spent", "unresolved", "grant dead", "expiring", "postponing", "warning",
+		"announced", "claim revocations", "claim revocations", "revoked", "revoked",
+	}).Draw(rt, "rule") {
+	case "claim":
+		token := fmt.Sprint("r", rapid.IntRange(0, 3).Draw(rt, "spends"))
+		return claimed(from, attempt, token, rapid.SampledFrom([]byte{0, held[0]}).Draw(rt, "replaces")).rule
+	case "commit":
+		return refreshed(from, attempt, func(f *tokenworker.Refresh) {
+			f.KeepRevocations = rapid.Bool().Draw(rt, "revocation spares newer grants")
+		}).rule
+	case "nothing spent":
+		return tokenworker.NothingSpent(f)
+	case "unresolved":
+		return tokenworker.Unresolved(f)
+	case "grant dead":
+		return tokenworker.GrantDead(f)
+	case "expiring":
+		return tokenworker.Expiring(from, f)
+	case "postponing":
+		return tokenworker.Postponing(from, f)
+	case "warning":
+		return tokenworker.Warning(from, at, owed(attempt, "expiring"))
+	case "announced":
+		o := owed(attempt)
+		if r != nil && r.Owed != nil {
+			o = r.Owed
+		}
+		return tokenworker.Announced(*o, time.Time{})
+	case "claim revocations":
+		return tokenworker.ClaimRevocations(claim(attempt), at)
+	default:
+		v := tokenworker.Revocation{Attempt: revoking, Code: "unavailable", DueAt: at, Refresh: at, Remove: at, Owed: owed(attempt, "revoked")}
+		if r != nil && len(r.Revoke) > 0 {
+			v.Done = r.Revoke[:rapid.IntRange(0, len(r.Revoke)).Draw(rt, "done")]
+		}
+		return tokenworker.Revoked(v)
 	}
 }

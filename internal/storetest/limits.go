@@ -13,12 +13,28 @@ import (
 const later = tokenworker.Window + tokenworker.ClockSkew + time.Hour
 
 func testSeen(t *testing.T, store Store) {
-	const full = tokenworker.MaxSeen
+	const full, spare = tokenworker.MaxSeen, tokenworker.SeenSpare
 	run(t, store, []situation{
 		{
 			name:  "the last id that there is room for",
-			given: remembering(full-1, 0),
+			given: remembering(full-spare-1, 0),
 			when:  acquired(event(101)), want: tokenworker.Applied,
+		}, {
+			name:  "no room for a newer acquisition but what is left to disconnects",
+			given: remembering(full-spare, 0),
+			when:  acquired(event(101)), want: tokenworker.Full,
+		}, {
+			name:  "no room for a stale acquisition but what is left to disconnects",
+			given: remembering(full-spare, 0),
+			when:  acquired(event(99)), want: tokenworker.Full,
+		}, {
+			name:  "the last id of a disconnect that there is room for",
+			given: remembering(full-1, 0),
+			when:  disconnected(event(101)), want: tokenworker.Applied,
+		}, {
+			name:  "the last id of a stale disconnect that there is room for",
+			given: remembering(full-1, 0),
+			when:  disconnected(event(99)), want: tokenworker.Stale,
 		}, {
 			name:  "no room for a newer acquisition",
 			given: remembering(full, 0),
@@ -54,14 +70,16 @@ func testSeen(t *testing.T, store Store) {
 		}, {
 			name:  "a stale event may forget what the applied event has allowed to forget",
 			given: remembering(full, full-1),
-			when:  acquired(event(99, after(later))), want: tokenworker.Stale,
+			when:  disconnected(event(99, after(later))), want: tokenworker.Stale,
 		},
 	})
 }
 
 // remembering leads to a record that reflects the acquisition at sequence 100 and remembers n ids in all: the last so many
-// of them of events after the window, the others around start.
+// of them of events after the window, the others around start. Those that acquisitions leave no room for are of
+// disconnects.
 func remembering(n, young uint64) []step {
+	const acquisitions = tokenworker.MaxSeen - tokenworker.SeenSpare
 	steps := make([]step, 0, n)
 	at := func(i uint64) func(*tokenworker.Event) {
 		if i >= n-young {
@@ -69,10 +87,14 @@ func remembering(n, young uint64) []step {
 		}
 		return after(0)
 	}
-	for i := range n - 1 {
+	for i := range min(n, acquisitions) - 1 {
 		steps = append(steps, acquired(event(i+1, at(i))))
 	}
-	return append(steps, acquired(event(100, at(n-1))))
+	steps = append(steps, acquired(event(100, at(n-1))))
+	for i := uint64(acquisitions); i < n; i++ {
+		steps = append(steps, disconnected(event(i, at(i-1))))
+	}
+	return steps
 }
 
 func testLimits(t *testing.T, store Store) {
@@ -100,12 +122,15 @@ func testLimits(t *testing.T, store Store) {
 		}
 		m.compare(t.Context(), t, key)
 		m.follow(t, key, acquired(event(2)))
-		refresh := refreshed(set(2, 0), 1)
-		refresh.Key, refresh.Sealed = key, large.Sealed
-		if _, err := store.Commit(t.Context(), refresh); !errors.Is(err, tokenworker.ErrTooLarge) {
-			t.Errorf("Commit: error %v, want ErrTooLarge", err)
+		minted := refresh(set(2, 0), 1, func(f *tokenworker.Refresh) { f.Sealed = large.Sealed })
+		for _, status := range []string{"a current set", "a set to revoke"} {
+			_, _, err := store.Update(t.Context(), tokenworker.Record{Key: key}, tokenworker.Committing(minted))
+			if !errors.Is(err, tokenworker.ErrTooLarge) {
+				t.Errorf("Update that adds %s: error %v, want ErrTooLarge", status, err)
+			}
+			m.compare(t.Context(), t, key)
+			m.follow(t, key, disconnected(event(3)))
 		}
-		m.compare(t.Context(), t, key)
 	})
 }
 

@@ -18,25 +18,53 @@ import (
 type mirror struct {
 	Store
 	records map[tokenworker.Key]*tokenworker.Record // as the rules have it
+	read    map[tokenworker.Key]tokenworker.Record  // as the store had it when it was first looked at
 }
 
 func newMirror(s Store) *mirror {
-	return &mirror{s, make(map[tokenworker.Key]*tokenworker.Record)}
+	return &mirror{s, make(map[tokenworker.Key]*tokenworker.Record), make(map[tokenworker.Key]tokenworker.Record)}
 }
 
-// step is one call that changes a record: an Acquisition, a Disconnection, a claiming or a Refresh.
+// step is one call that changes a record: an Acquisition, a Disconnection or an updating.
 type step any
 
-// claiming is the arguments of Claim.
-type claiming struct {
-	key      tokenworker.Key
-	from     tokenworker.Fence
-	claim    tokenworker.Claim
-	spends   tokenworker.Fingerprint
-	replaces tokenworker.AttemptID
+// updating is the arguments of Update.
+type updating struct {
+	key   tokenworker.Key
+	rule  tokenworker.Rule
+	knows knowledge
 }
 
-// do takes one step in both worlds, compares verdict, error and record, and returns the verdict; for a claim, Applied.
+// knowledge is what Update is told of the record.
+type knowledge uint8
+
+const (
+	itsKey     knowledge = iota
+	asItIs               // as a read just before has it
+	asItWas              // as it was when it was first looked at
+	knowledges           // how many there are
+)
+
+// known is the record as Update is told.
+func (m *mirror) known(ctx context.Context, tb rapid.TB, key tokenworker.Key, k knowledge) tokenworker.Record {
+	tb.Helper()
+	was, looked := m.read[key]
+	switch {
+	case k == asItIs:
+		r, err := m.Get(ctx, key)
+		if err == nil {
+			return r
+		}
+		if !errors.Is(err, tokenworker.ErrNotFound) {
+			tb.Fatalf("Get: %v", err)
+		}
+	case k == asItWas && looked:
+		return was
+	}
+	return tokenworker.Record{Key: key}
+}
+
+// do takes one step in both worlds, compares verdict, error and record, and returns the verdict.
 func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdict, error) {
 	tb.Helper()
 	key, got, err := m.take(ctx, tb, s)
@@ -48,11 +76,11 @@ func (m *mirror) do(ctx context.Context, tb rapid.TB, s step) (tokenworker.Verdi
 func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key, tokenworker.Verdict, error) {
 	tb.Helper()
 	var (
-		key              tokenworker.Key
-		next             tokenworker.Record
-		got, want        tokenworker.Verdict
-		gotErr, wantErr  error
-		claimed, nothing tokenworker.Record
+		key               tokenworker.Key
+		next              tokenworker.Record
+		got, want         tokenworker.Verdict
+		gotErr, wantErr   error
+		returned, nothing tokenworker.Record
 	)
 	switch s := s.(type) {
 	case *tokenworker.Acquisition:
@@ -63,15 +91,10 @@ func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key
 		key = s.Key
 		next, want, wantErr = m.records[key].Disconnect(s)
 		got, gotErr = m.Disconnect(ctx, s)
-	case *tokenworker.Refresh:
-		key = s.Key
-		next, want = m.records[key].Commit(s)
-		got, gotErr = m.Commit(ctx, s)
-	case *claiming:
+	case *updating:
 		key = s.key
-		next, wantErr = m.records[key].TakeClaim(s.from, s.claim, s.spends, s.replaces)
-		claimed, gotErr = m.Claim(ctx, key, s.from, s.claim, s.spends, s.replaces)
-		got, want = tokenworker.Applied, tokenworker.Applied
+		next, want, wantErr = s.rule(m.records[key])
+		returned, got, gotErr = m.Update(ctx, m.known(ctx, tb, key, s.knows), s.rule)
 	default:
 		tb.Fatalf("no step: %T", s)
 	}
@@ -90,8 +113,8 @@ func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key
 		next = normal(next)
 		m.records[key] = &next
 	}
-	if _, isClaim := s.(*claiming); isClaim {
-		requireSame(tb, "the claimed record", claimed, next)
+	if _, isUpdate := s.(*updating); isUpdate {
+		requireSame(tb, "the returned record", returned, next)
 	}
 	return key, got, nil
 }
@@ -110,6 +133,9 @@ func (m *mirror) compare(ctx context.Context, tb rapid.TB, key tokenworker.Key) 
 		tb.Fatalf("Get: %v", err)
 	default:
 		requireSame(tb, "the stored record", got, *want)
+		if _, looked := m.read[key]; !looked {
+			m.read[key] = got
+		}
 	}
 }
 
@@ -128,17 +154,18 @@ func requireSame(tb rapid.TB, what string, got, want tokenworker.Record) {
 }
 
 // normal is the record with what stores may choose freely taken out: fractions of seconds, time zones, the order of
-// ids, nil or empty.
+// ids, nil or empty, the name of the last write.
 func normal(r tokenworker.Record) tokenworker.Record {
 	for _, t := range []*time.Time{
 		&r.Entered, &r.ExpiresAt, &r.GrantExpiresAt, &r.DueAt, &r.RevokeAt, &r.AcquiredAt, &r.RefreshedAt, &r.RemoveAt,
 	} {
 		*t = second(*t)
 	}
-	if r.Claim != nil {
-		c := *r.Claim
-		c.Until = second(c.Until)
-		r.Claim = &c
+	r.Claim, r.Revoking, r.Revision = normalClaim(r.Claim), normalClaim(r.Revoking), tokenworker.AttemptID{}
+	if r.Owed != nil {
+		o := *r.Owed
+		o.At = second(o.At)
+		r.Owed = &o
 	}
 	if len(r.Sealed) == 0 {
 		r.Sealed = nil
@@ -151,6 +178,15 @@ func normal(r tokenworker.Record) tokenworker.Record {
 	}
 	r.Seen = slices.SortedFunc(slices.Values(r.Seen), compareIDs)
 	return r
+}
+
+func normalClaim(c *tokenworker.Claim) *tokenworker.Claim {
+	if c == nil {
+		return nil
+	}
+	n := *c
+	n.At, n.Until = second(c.At), second(c.Until)
+	return &n
 }
 
 func compareIDs(a, b tokenworker.EventID) int {

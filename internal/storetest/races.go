@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -52,40 +53,46 @@ func testRaces(t *testing.T, store Store) {
 		}
 	})
 
-	t.Run("one of many claims wins", func(t *testing.T) {
-		m, key := newMirror(store), uniqueKey()
-		m.follow(t, key, acquired(event(1)))
-		won := race(t, racers, func(i int) (bool, error) {
-			c := claimed(set(1, 0), byte(i+1), fmt.Sprint("r", i), 0)
-			r, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
-			if errors.Is(err, tokenworker.ErrFenced) {
-				return false, nil
-			}
-			return err == nil && r.Claim != nil && r.Claim.Attempt == c.claim.Attempt, err
-		})
-		requireOne(t, won)
-		if r, err := store.Get(t.Context(), key); err != nil || len(r.Spent) != 1 {
-			t.Errorf("%d tokens spent, want the winner's; error %v", len(r.Spent), err)
+	claim := func(i int) *updating { return claimed(set(1, 0), byte(i+1), fmt.Sprint("r", i), 0) }
+	lastResort := func(i int) *updating { return claimed(set(1, 0), byte(i+1), "r0", 100) }
+	for _, c := range []struct {
+		name   string
+		given  []step
+		update func(i int) *updating
+		spent  int
+	}{
+		{"one of many claims wins", []step{acquired(event(1))}, claim, 1},
+		{"one of many last resorts wins", []step{acquired(event(1)), claimed(set(1, 0), 100, "r0", 0)}, lastResort, 1},
+		{
+			"one of many takes an expired revocation over",
+			[]step{acquired(event(1)), disconnected(event(2)), revoking(100, 0)},
+			func(i int) *updating { return revoking(byte(i+1), time.Minute) }, 0,
+		},
+	} {
+		for k := range knowledges {
+			t.Run(fmt.Sprintf("%s, knowledge %d", c.name, k), func(t *testing.T) {
+				m, key := newMirror(store), uniqueKey()
+				m.follow(t, key, c.given...)
+				rec := m.known(t.Context(), t, key, k)
+				won := race(t, racers, func(i int) (bool, error) {
+					_, _, err := store.Update(t.Context(), rec, c.update(i).rule)
+					if errors.Is(err, tokenworker.ErrFenced) {
+						return false, nil
+					}
+					return err == nil, err
+				})
+				requireOne(t, won)
+				if r, err := store.Get(t.Context(), key); err != nil || len(r.Spent) != c.spent {
+					t.Errorf("%d tokens spent, error %v; want %d", len(r.Spent), err, c.spent)
+				}
+			})
 		}
-	})
-
-	t.Run("one of many last resorts wins", func(t *testing.T) {
-		m, key := newMirror(store), uniqueKey()
-		m.follow(t, key, acquired(event(1)), claimed(set(1, 0), 100, "r0", 0))
-		won := race(t, racers, func(i int) (bool, error) {
-			c := claimed(set(1, 0), byte(i+1), "r0", 100)
-			_, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
-			if errors.Is(err, tokenworker.ErrFenced) {
-				return false, nil
-			}
-			return err == nil, err
-		})
-		requireOne(t, won)
-	})
+	}
 
 	t.Run("a claim is not lost to stale events that are noted meanwhile", func(t *testing.T) {
 		m, key := newMirror(store), uniqueKey()
 		m.follow(t, key, acquired(event(100)))
+		read := m.known(t.Context(), t, key, asItIs)
 		won := race(t, racers, func(i int) (bool, error) {
 			if i > 0 {
 				a := acquired(event(uint64(i)))
@@ -93,8 +100,7 @@ func testRaces(t *testing.T, store Store) {
 				_, err := store.Acquire(t.Context(), a)
 				return false, err
 			}
-			c := claimed(set(100, 0), 1, "r0", 0)
-			_, err := store.Claim(t.Context(), key, c.from, c.claim, c.spends, c.replaces)
+			_, _, err := store.Update(t.Context(), read, claimed(set(100, 0), 1, "r0", 0).rule)
 			return err == nil, err
 		})
 		requireOne(t, won)
@@ -113,7 +119,7 @@ func testRaces(t *testing.T, store Store) {
 			if err != nil || r.Status != tokenworker.Disconnecting || r.Sealed != nil {
 				t.Fatalf("status %s, error %v; want disconnecting, no set", r.Status, err)
 			}
-			minted := string(steps[0].(*tokenworker.Refresh).Sealed)
+			minted := string(refresh(set(1, 0), 1).Sealed)
 			if last := len(r.Revoke) - 1; last < 0 || string(r.Revoke[last]) != minted {
 				t.Errorf("the minted set is not on the revoke list: %q", r.Revoke)
 			}
@@ -128,8 +134,9 @@ func deliver(t *testing.T, store Store, s step) (tokenworker.Verdict, error) {
 		return store.Acquire(t.Context(), s)
 	case *tokenworker.Disconnection:
 		return store.Disconnect(t.Context(), s)
-	case *tokenworker.Refresh:
-		return store.Commit(t.Context(), s)
+	case *updating:
+		_, v, err := store.Update(t.Context(), tokenworker.Record{Key: s.key}, s.rule)
+		return v, err
 	}
 	return 0, fmt.Errorf("no event: %T", s)
 }

@@ -14,7 +14,7 @@ import (
 func TestReopen(t *testing.T, store Store, reopen func() Store) {
 	m, grant, gone := newMirror(store), uniqueKey(), uniqueKey()
 	m.follow(t, grant, acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), refreshed(set(1, 0), 1), claimed(set(1, 1), 2, "r1", 0))
-	m.follow(t, gone, acquired(event(1)), disconnected(event(2)))
+	m.follow(t, gone, acquired(event(1)), disconnected(event(2)), revoking(1, 0))
 	key := wrapped("org/"+grant.OrgID, 1)
 	requirePut(t, store, key, nil, key)
 	epoch, err := store.TakeEpoch(t.Context())
@@ -46,7 +46,6 @@ func testContexts(t *testing.T, store Store) {
 	key := uniqueKey()
 	a := place(acquired(event(1)), key).(*tokenworker.Acquisition)
 	d := place(disconnected(event(2)), key).(*tokenworker.Disconnection)
-	f := place(refreshed(set(1, 0), 1), key).(*tokenworker.Refresh)
 	calls := map[string]func(context.Context) error{
 		"Acquire":    func(ctx context.Context) error { _, err := store.Acquire(ctx, a); return err },
 		"Disconnect": func(ctx context.Context) error { _, err := store.Disconnect(ctx, d); return err },
@@ -57,12 +56,16 @@ func testContexts(t *testing.T, store Store) {
 			}
 			return nil
 		},
-		"Claim": func(ctx context.Context) error {
-			c := claimed(set(1, 0), 1, "r0", 0)
-			_, err := store.Claim(ctx, key, c.from, c.claim, c.spends, c.replaces)
+		"Update": func(ctx context.Context) error {
+			_, _, err := store.Update(ctx, tokenworker.Record{Key: key}, claimed(set(1, 0), 1, "r0", 0).rule)
 			return err
 		},
-		"Commit":     func(ctx context.Context) error { _, err := store.Commit(ctx, f); return err },
+		"Due": func(ctx context.Context) error {
+			for _, err := range store.Due(ctx, key.ProviderID, 0, start) {
+				return err
+			}
+			return nil
+		},
 		"WrappedKey": func(ctx context.Context) error { _, err := store.WrappedKey(ctx, "pool/1"); return err },
 		"PutWrappedKey": func(ctx context.Context) error {
 			_, err := store.PutWrappedKey(ctx, wrapped("org/"+key.OrgID, 1), nil)

@@ -12,6 +12,7 @@ package storetest
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -42,12 +43,19 @@ type Store interface {
 	// instant of the listing. After an error, the last thing it yields, it stops.
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 
-	// Claim takes a claim by [tokenworker.Record.TakeClaim] and returns the record as claimed. Errors: ErrFenced.
-	Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
-		spends tokenworker.Fingerprint, replaces tokenworker.AttemptID) (tokenworker.Record, error)
+	// Update makes the record what the rule says of it, and returns the record as it then is (fractions of seconds apart)
+	// and the rule's verdict. rec is the record as it was last read, or returned here, however long ago; its key alone will
+	// do. The rule is asked about the record as it is, so what was written since stays. Where there is no record, a rule
+	// that returns the zero record makes none. Errors: the rule's own, ErrTooLarge.
+	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 
-	// Commit saves the outcome of a refresh by [tokenworker.Record.Commit]. Errors: ErrTooLarge.
-	Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error)
+	// Due yields the keys of one provider's connections that are due at a time, soonest first, from one of its shards. It
+	// may name one that is no longer due, and may miss one that became due within the last seconds. What is not due costs
+	// it nothing, however much is stored. After an error, the last thing it yields, it stops.
+	Due(ctx context.Context, providerID string, shard int, at time.Time) iter.Seq2[tokenworker.Key, error]
+
+	// Shards is how many shards the due connections of each provider are spread over; they are numbered from 0.
+	Shards() int
 
 	// WrappedKey returns the key of that name. Errors: ErrNotFound. A name is a kind (lower-case letters), a slash, and a
 	// rest that is spelled as [tokenworker.EscapePart] spells: "org/acme", "pool/7", "event/2f9a".

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -130,36 +131,53 @@ func (m *memory) Records(ctx context.Context, orgID string) iter.Seq2[tokenworke
 	}
 }
 
-func (m *memory) Claim(ctx context.Context, k tokenworker.Key, from tokenworker.Fence, c tokenworker.Claim,
-	spends tokenworker.Fingerprint, replaces tokenworker.AttemptID) (tokenworker.Record, error) {
+func (m *memory) Update(
+	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule,
+) (tokenworker.Record, tokenworker.Verdict, error) {
 	unlock, err := m.lock(ctx)
 	defer unlock()
 	if err != nil {
-		return tokenworker.Record{}, err
+		return tokenworker.Record{}, 0, err
 	}
-	next, err := m.records[k].TakeClaim(from, c, spends, replaces)
-	if err == nil {
-		m.records[k] = &next
+	next, v, err := rule(m.records[rec.Key])
+	if err != nil {
+		return tokenworker.Record{}, 0, err
 	}
-	return next, err
+	for _, sealed := range append(slices.Clip(next.Revoke), next.Sealed) {
+		if len(sealed) > tokenworker.MaxSealedBytes {
+			return tokenworker.Record{}, 0, tokenworker.ErrTooLarge
+		}
+	}
+	if next.Status != "" {
+		m.records[rec.Key] = &next
+	}
+	return next, v, nil
 }
 
-func (m *memory) Commit(ctx context.Context, f *tokenworker.Refresh) (tokenworker.Verdict, error) {
-	if len(f.Sealed) > tokenworker.MaxSealedBytes {
-		return 0, tokenworker.ErrTooLarge
+func (m *memory) Due(ctx context.Context, provider string, _ int, at time.Time) iter.Seq2[tokenworker.Key, error] {
+	return func(yield func(tokenworker.Key, error) bool) {
+		unlock, err := m.lock(ctx)
+		var due []*tokenworker.Record
+		for k, r := range m.records {
+			if k.ProviderID == provider && !r.DueAt.IsZero() && r.DueAt.Unix() <= at.Unix() {
+				due = append(due, r)
+			}
+		}
+		unlock()
+		if err != nil {
+			yield(tokenworker.Key{}, err)
+			return
+		}
+		slices.SortFunc(due, func(a, b *tokenworker.Record) int { return a.DueAt.Compare(b.DueAt) })
+		for _, r := range due {
+			if !yield(r.Key, nil) {
+				return
+			}
+		}
 	}
-	unlock, err := m.lock(ctx)
-	defer unlock()
-	if err != nil {
-		return 0, err
-	}
-	r := m.records[f.Key]
-	next, v := r.Commit(f)
-	if r != nil {
-		m.records[f.Key] = &next
-	}
-	return v, nil
 }
+
+func (m *memory) Shards() int { return 1 }
 
 func (m *memory) WrappedKey(ctx context.Context, name string) (tokenworker.WrappedKey, error) {
 	unlock, err := m.lock(ctx)

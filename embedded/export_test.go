@@ -1,0 +1,4 @@
+package embedded
+
+// SelectDue is the query that a sweep makes.
+const SelectDue = selectDue

@@ -1,0 +1,86 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// revoking is an attempt to revoke what waits for it, made so long after the start.
+func revoking(attempt byte, since time.Duration) *updating {
+	c := claim(attempt)
+	c.At, c.Until = c.At.Add(since), c.Until.Add(since)
+	return ruled(tokenworker.ClaimRevocations(c, start.Add(since)))
+}
+
+// revoked is the end of an attempt to revoke, in which the sets of the acquisitions at these sequences were done with.
+func revoked(attempt byte, done ...uint64) *updating {
+	v := tokenworker.Revocation{
+		Attempt: tokenworker.AttemptID{attempt}, Code: "temporarily_unavailable", DueAt: start.Add(time.Hour),
+		Refresh: start.Add(2 * time.Hour), Remove: start.Add(90 * 24 * time.Hour), Owed: owed(attempt, "revoked"),
+	}
+	for _, seq := range done {
+		v.Done = append(v.Done, acquired(event(seq)).Sealed)
+	}
+	return ruled(tokenworker.Revoked(v))
+}
+
+func testRevocations(t *testing.T, store Store) {
+	disconnectedOnce := []step{acquired(event(1)), disconnected(event(2))}
+	twoWait := []step{acquired(event(1)), disconnected(event(3)), acquired(event(2)), revoking(1, 0)}
+	kept := []step{acquired(event(1)), disconnected(event(2)), acquired(event(3), keeping), revoking(1, 0)}
+	run(t, store, []situation{
+		{
+			name:  "what waits for revocation is claimed",
+			given: disconnectedOnce,
+			when:  revoking(1, 0), want: tokenworker.Applied,
+		}, {
+			name:  "a claim of revocations holds while it lasts",
+			given: append(disconnectedOnce, revoking(1, 0)),
+			when:  revoking(2, time.Minute-time.Second), err: tokenworker.ErrFenced,
+		}, {
+			name:  "and is taken over when it has expired",
+			given: append(disconnectedOnce, revoking(1, 0)),
+			when:  revoking(2, time.Minute), want: tokenworker.Applied,
+		}, {
+			name:  "nothing to revoke is not claimed",
+			given: []step{acquired(event(1))},
+			when:  revoking(1, 0), err: tokenworker.ErrFenced,
+		}, {
+			name: "nor is what is not there",
+			when: revoking(1, 0), err: tokenworker.ErrFenced,
+		}, {
+			name:  "a disconnected record with everything revoked becomes a tombstone",
+			given: append(disconnectedOnce, revoking(1, 0)),
+			when:  revoked(1, 1), want: tokenworker.Applied,
+		}, {
+			name:  "so does one that never had anything to revoke",
+			given: []step{disconnected(event(1)), revoking(1, 0)},
+			when:  revoked(1), want: tokenworker.Applied,
+		}, {
+			name:  "what could not be revoked remains",
+			given: twoWait,
+			when:  revoked(1, 1), want: tokenworker.Applied,
+		}, {
+			name:  "what was added meanwhile remains",
+			given: append(disconnectedOnce, revoking(1, 0), refreshed(set(1, 0), 2)),
+			when:  revoked(1, 1), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant beside which everything is revoked is due for its refresh",
+			given: kept,
+			when:  revoked(1, 1), want: tokenworker.Applied,
+		}, {
+			name:  "a late acquisition wakes the tombstone",
+			given: append(disconnectedOnce, revoking(1, 0), revoked(1, 1)),
+			when:  acquired(event(1, func(e *tokenworker.Event) { e.ID = event(77).ID })), want: tokenworker.Revoking,
+		}, {
+			name:  "a newer acquisition brings the tombstone back",
+			given: append(disconnectedOnce, revoking(1, 0), revoked(1, 1)),
+			when:  acquired(event(3)), want: tokenworker.Applied,
+		}, {
+			name: "nothing is revoked of what is not there",
+			when: revoked(1, 1), want: tokenworker.Stale,
+		},
+	})
+}
