@@ -78,11 +78,11 @@ func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
 		// Without GetBody: the transport cannot begin the body a second time.
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
 	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "tokenworker")
 	for name, value := range p.headers {
 		req.Header.Set(name, value)
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "tokenworker")
 
 	resp, err := c.session(p).transport.RoundTrip(req)
 	wrote := conn != nil && conn.writes.Load() > before
