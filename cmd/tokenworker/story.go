@@ -22,7 +22,7 @@ type story struct {
 	dir string
 	log *os.File // of the worker, at debug level; in the directory, so that it is scanned too
 
-	dev       *dev
+	dev       *dev                // nil while it cannot be worked with
 	end       func() error        // stops the worker that runs
 	publisher jetstream.JetStream // connects as an upstream service does
 	close     func()              // its connection
@@ -97,14 +97,17 @@ func (s *story) run(ctx context.Context, allowPlain bool) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(working) }()
-	s.dev, s.end = d, func() error { stop(); return errors.Join(<-ended, d.close()) }
+	s.end = func() error { stop(); return errors.Join(<-ended, d.close()) }
 	nc, err := dataDir(s.dir).connect(ctx, natsOptions(log)...)
 	if err != nil {
 		return err
 	}
 	s.close = nc.Close
-	s.publisher, err = jetstream.New(nc)
-	return err
+	if s.publisher, err = jetstream.New(nc); err != nil {
+		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	s.dev = d
+	return nil
 }
 
 // stop ends the worker, if one runs.
@@ -119,6 +122,9 @@ func (s *story) stop() error {
 	s.dev, s.end, s.close = nil, nil, nil
 	return err
 }
+
+// finish ends what is left of the story.
+func (s *story) finish() error { return errors.Join(s.stop(), s.log.Close()) }
 
 func (s *story) acquire(ctx context.Context) (string, error) {
 	e, set, err := s.event("first", s.key)
