@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -154,8 +155,7 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = closed.Close()
-	trusted := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(trusted.Close)
+	trusted := serveTLS(t, func(*httptest.Server) {}, http.NotFound)
 	notTLS := serveRaw(t, func(conn net.Conn, _ func() error) { answer(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 	silent := serveRaw(t, func(conn net.Conn, _ func() error) { hang(conn) })
 	nobody := dnsServer(t, func(string) net.IP { return nil })
@@ -221,18 +221,31 @@ func TestCanceledAfterTheRequestWasWritten(t *testing.T) {
 	ends(t, a, provider.Unknown, provider.CodeCanceled)
 }
 
-func TestOverTLS(t *testing.T) {
-	var proto atomic.Value
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		proto.Store(r.Proto)
-		_, _ = io.WriteString(w, `{"access_token": "new-access"}`)
-	}))
-	s.EnableHTTP2 = true
+// serveTLS starts a server with a certificate that nobody trusts unless told to.
+func serveTLS(t *testing.T, edit func(*httptest.Server), handle http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handle)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	edit(s)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	roots := x509.NewCertPool()
-	roots.AddCert(s.Certificate())
-	p, c := demo(t, tokenURL("%s", s.URL)), client(t, func(c *provider.Config) { c.RootCAs = roots })
+	return s
+}
+
+func trusting(s *httptest.Server) func(*provider.Config) {
+	return func(c *provider.Config) {
+		c.RootCAs = x509.NewCertPool()
+		c.RootCAs.AddCert(s.Certificate())
+	}
+}
+
+func TestOverTLS(t *testing.T) {
+	var proto atomic.Value
+	s := serveTLS(t, func(s *httptest.Server) { s.EnableHTTP2 = true }, func(w http.ResponseWriter, r *http.Request) {
+		proto.Store(r.Proto)
+		_, _ = io.WriteString(w, `{"access_token": "new-access"}`)
+	})
+	p, c := demo(t, tokenURL("%s", s.URL)), client(t, trusting(s))
 	ends(t, c.Refresh(t.Context(), p, key, held()), provider.OK, "")
 	if proto.Load() != "HTTP/1.1" {
 		t.Errorf("spoke %s, whose transport repeats requests by rules of its own", proto.Load())
@@ -240,13 +253,10 @@ func TestOverTLS(t *testing.T) {
 }
 
 func TestAnOldVersionOfTLSIsNotSpoken(t *testing.T) {
-	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	roots := x509.NewCertPool()
-	roots.AddCert(s.Certificate())
-	p, c := demo(t, tokenURL("%s", s.URL)), client(t, func(c *provider.Config) { c.RootCAs = roots })
+	s := serveTLS(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	}, http.NotFound)
+	p, c := demo(t, tokenURL("%s", s.URL)), client(t, trusting(s))
 	ends(t, c.Refresh(t.Context(), p, key, held()), provider.NotSpent, provider.CodeTLSFailed)
 }
 

@@ -111,8 +111,8 @@ func (d *draft) template(field, raw string, dst *template) error {
 func (d *draft) validateIssuer() error {
 	p := &d.Provider
 	for _, host := range p.hosts {
-		if !hostName.MatchString(host) {
-			return d.errorf("hosts", "not a list of host names")
+		if _, err := parseTemplate("https://" + host); err != nil || strings.ContainsAny(host, "/?{") {
+			return d.errorf("hosts", "not a list of host names, or of hosts with their ports")
 		}
 	}
 	if p.issuer == "" {
