@@ -58,6 +58,7 @@ func groups() []group {
 	return []group{
 		{"seal", sealRows},
 		{"path", pathRows},
+		{"kms", kmsRows},
 	}
 }
 
