@@ -79,3 +79,17 @@ func median(figures []float64) float64 {
 	slices.Sort(figures)
 	return figures[len(figures)/2]
 }
+
+// slope is that of the straight line which fits the points best, by least squares.
+func slope(x, y []float64) float64 {
+	var meanX, meanY, products, squares float64
+	for i := range x {
+		meanX += x[i] / float64(len(x))
+		meanY += y[i] / float64(len(x))
+	}
+	for i := range x {
+		products += (x[i] - meanX) * (y[i] - meanY)
+		squares += (x[i] - meanX) * (x[i] - meanX)
+	}
+	return products / squares
+}

@@ -59,6 +59,9 @@ func groups() []group {
 		{"seal", sealRows},
 		{"path", pathRows},
 		{"kms", kmsRows},
+		{"store", storeRows},
+		{"start", startRows},
+		{"memory", memoryRows},
 	}
 }
 
