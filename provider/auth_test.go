@@ -110,10 +110,7 @@ func withPEM(t *testing.T, kind string, der []byte, fields ...string) *provider.
 }
 
 func TestPrivateKeyJWT(t *testing.T) {
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ec, _ := newKey(t)
 	rs, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -178,10 +175,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 }
 
 func TestAnAssertionIsMadeOnce(t *testing.T) {
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ec, _ := newKey(t)
 	s := serve(t, http.StatusOK, token)
 	p, c := assertions(t, ec, tokenURL("%s", s.URL)), client(t)
 	for range 2 {
@@ -226,4 +220,18 @@ func asJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// newKey returns a key and its secret bytes.
+func newKey(t *testing.T) (key *ecdsa.PrivateKey, secret string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scalar, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, string(scalar)
 }

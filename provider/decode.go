@@ -73,20 +73,20 @@ func merge(drafts map[string]*draft, src Source) error {
 	if err != nil || root.Node == nil {
 		return err
 	}
-	return entries(root, func(key string, section node) error {
-		if key != "providers" {
-			return section.errorf("unknown section; the only one is providers")
+	return entries(root, func(section string, key, providers node) error {
+		if section != "providers" {
+			return key.errorf("unknown section; the only one is providers")
 		}
-		return entries(section, func(id string, fields node) error {
+		return entries(providers, func(id string, key, fields node) error {
 			if err := tokenworker.ValidatePart(id); err != nil {
-				return fields.errorf("provider id: %w", err)
+				return key.errorf("provider id: %w", err)
 			}
 			d := drafts[id]
 			if d == nil {
 				d = &draft{Provider: Provider{ID: id, Name: id, Policy: unknown}, lines: map[string]string{}}
 				drafts[id] = d
 			}
-			d.lines[""] = fields.line()
+			d.lines[""] = key.line()
 			return d.set("", fields, providerFields)
 		})
 	})
@@ -119,17 +119,21 @@ func parse(src Source) (node, error) {
 	return root, nil
 }
 
-// entries calls f for each entry of a mapping and joins the errors, so that all mistakes of a file show at once.
-func entries(n node, f func(key string, value node) error) error {
+// entries calls f for each entry of a mapping, with its name, the key that this is from, and the value. It joins the
+// errors, so that all mistakes of a file show at once.
+func entries(n node, f func(name string, key, value node) error) error {
 	mapping, ok := n.Node.(*ast.MappingNode)
 	if !ok {
 		return n.errorf("not a mapping")
 	}
 	var errs []error
 	for _, entry := range mapping.Values {
-		key, err := text(n.at(entry.Key))
-		if err == nil {
-			err = f(key, n.at(entry.Value))
+		key := n.at(entry.Key)
+		name, err := text(key)
+		if err != nil {
+			err = key.errorf("%w", err)
+		} else {
+			err = f(name, key, n.at(entry.Value))
 		}
 		errs = append(errs, err)
 	}
@@ -141,13 +145,13 @@ type setter func(d *draft, path string, n node) error
 
 // set reads a mapping into the draft by a table of fields.
 func (d *draft) set(prefix string, n node, fields map[string]setter) error {
-	return entries(n, func(key string, value node) error {
-		path := prefix + key
-		put, ok := fields[key]
+	return entries(n, func(name string, key, value node) error {
+		path := prefix + name
+		put, ok := fields[name]
 		if !ok {
-			return value.errorf("unknown field; known are %s", strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+			return key.errorf("unknown field; known are %s", strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 		}
-		d.lines[path] = value.line()
+		d.lines[path] = key.line()
 		return put(d, path, value)
 	})
 }
@@ -254,9 +258,9 @@ func list(n node) ([]string, error) {
 
 func stringMap(n node) (map[string]string, error) {
 	values := map[string]string{}
-	err := entries(n, func(key string, value node) error {
+	err := entries(n, func(name string, _, value node) error {
 		s, err := text(value)
-		values[key] = s
+		values[name] = s
 		return err
 	})
 	if err != nil {
