@@ -50,18 +50,20 @@ func (o options) profile(process string) string {
 
 // group is a file's worth of rows.
 type group struct {
-	name string
-	rows func(context.Context, options) ([]row, error)
+	name  string
+	rows  func(context.Context, options) ([]row, error)
+	needs string // a variable of the environment that must be set; empty: none
 }
 
 func groups() []group {
 	return []group{
-		{"seal", sealRows},
-		{"path", pathRows},
-		{"kms", kmsRows},
-		{"store", storeRows},
-		{"start", startRows},
-		{"memory", memoryRows},
+		{name: "seal", rows: sealRows},
+		{name: "path", rows: pathRows},
+		{name: "localstack", rows: localStackRows, needs: localStackEndpoint},
+		{name: "kms", rows: kmsRows},
+		{name: "store", rows: storeRows},
+		{name: "start", rows: startRows},
+		{name: "memory", rows: memoryRows},
 	}
 }
 
@@ -91,6 +93,11 @@ func run(ctx context.Context, w io.Writer, args []string) error {
 	chosen, err := choose(flags.Args())
 	if err != nil {
 		return err
+	}
+	for _, g := range chosen {
+		if g.needs != "" && os.Getenv(g.needs) == "" {
+			return fmt.Errorf("the group %s needs the variable %s; `make bench` sets it", g.name, g.needs)
+		}
 	}
 	var rows []row
 	for _, g := range chosen {
