@@ -83,25 +83,25 @@ func TestWhatEveryRequestSays(t *testing.T) {
 	}
 }
 
-// assertions is a provider whose client signs with the key, in PEM.
+// assertions is a provider whose client signs with the key. The first fields may be the client's, further indented.
 func assertions(t *testing.T, key any, fields ...string) *provider.Provider {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return withPEM(t, "PRIVATE KEY", der, fields...)
+	return withPEM(t, &pem.Block{Type: "PRIVATE KEY", Bytes: der}, fields...)
 }
 
-func withPEM(t *testing.T, kind string, der []byte, fields ...string) *provider.Provider {
+func withPEM(t *testing.T, key *pem.Block, fields ...string) *provider.Provider {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(file, pem.EncodeToMemory(key), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("DEMO_ID", "app")
 	yaml := "providers:\n  demo:\n    allow_networks: [127.0.0.0/8]\n    auth: private_key_jwt\n" +
-		"    client: {id: env:DEMO_ID, private_key: 'file:" + file + "', key_id: k-1}\n"
+		"    client:\n      id: env:DEMO_ID\n      private_key: 'file:" + file + "'\n      key_id: k-1\n"
 	for _, f := range fields {
 		yaml += "    " + f + "\n"
 	}
@@ -131,18 +131,17 @@ func TestPrivateKeyJWT(t *testing.T) {
 		provider func(t *testing.T, url string) *provider.Provider
 		alg      string
 		verify   func(digest, signature []byte) bool
-		audience string // after the server's URL
 	}{
 		{"ES256, PKCS #8", func(t *testing.T, url string) *provider.Provider { return assertions(t, ec, tokenURL("%s/token", url)) },
-			"ES256", byES256, "/token"},
+			"ES256", byES256},
 		{"ES256, SEC 1", func(t *testing.T, url string) *provider.Provider {
-			return withPEM(t, "EC PRIVATE KEY", sec1, tokenURL("%s/token", url))
-		}, "ES256", byES256, "/token"},
+			return withPEM(t, &pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}, tokenURL("%s/token", url))
+		}, "ES256", byES256},
 		{"RS256, PKCS #8", func(t *testing.T, url string) *provider.Provider { return assertions(t, rs, tokenURL("%s/token", url)) },
-			"RS256", byRS256, "/token"},
+			"RS256", byRS256},
 		{"RS256, PKCS #1", func(t *testing.T, url string) *provider.Provider {
-			return withPEM(t, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rs), tokenURL("%s/token", url))
-		}, "RS256", byRS256, "/token"},
+			return withPEM(t, &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rs)}, tokenURL("%s/token", url))
+		}, "RS256", byRS256},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := serve(t, http.StatusOK, token)
@@ -165,7 +164,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 				t.Errorf("jti %q holds fewer than 128 random bits", id)
 			}
 			delete(claims, "jti")
-			want := map[string]any{"iss": "app", "sub": "app", "aud": s.URL + tc.audience,
+			want := map[string]any{"iss": "app", "sub": "app", "aud": s.URL + "/token",
 				"iat": float64(noon.Unix()), "exp": float64(noon.Add(5 * time.Minute).Unix())}
 			if got, want := asJSON(t, claims), asJSON(t, want); got != want {
 				t.Errorf("claims\n got %s\nwant %s", got, want)
@@ -234,4 +233,55 @@ func newKey(t *testing.T) (key *ecdsa.PrivateKey, secret string) {
 		t.Fatal(err)
 	}
 	return key, string(scalar)
+}
+
+func newPEM(t *testing.T) []byte {
+	t.Helper()
+	key, _ := newKey(t)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func TestWhomAnAssertionIsFor(t *testing.T) {
+	ec, _ := newKey(t)
+	audience := func(t *testing.T, s *recorder, p *provider.Provider) any {
+		t.Helper()
+		ends(t, client(t).Revoke(t.Context(), p, key, held()), provider.OK, "")
+		seen := s.seen()
+		form, err := url.ParseQuery(seen[len(seen)-1].body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claims := verified(t, form.Get("client_assertion"), func(_, _ []byte) bool { return true })
+		return claims["aud"]
+	}
+	t.Run("the token endpoint, also when it is sent elsewhere", func(t *testing.T) {
+		s := serve(t, http.StatusOK, "{}")
+		p := assertions(t, ec, tokenURL("%s/{company}/token", s.URL), "revoke: {url: "+s.URL+"/revoke}")
+		if got := audience(t, s, p); got != s.URL+"/c-1/token" {
+			t.Errorf("audience %v", got)
+		}
+	})
+	t.Run("the issuer, if there is one", func(t *testing.T) {
+		s := issuer(t, openID, metadata)
+		if got := audience(t, s, assertions(t, ec, "issuer: "+s.URL)); got != s.URL {
+			t.Errorf("audience %v", got)
+		}
+	})
+	t.Run("whom the operator says", func(t *testing.T) {
+		s := serve(t, http.StatusOK, "{}")
+		p := assertions(t, ec, "  audience: urn:them", "revoke: {url: "+s.URL+"/revoke}")
+		if got := audience(t, s, p); got != "urn:them" {
+			t.Errorf("audience %v", got)
+		}
+	})
+	t.Run("the endpoint itself, if nothing else is known", func(t *testing.T) {
+		s := serve(t, http.StatusOK, "{}")
+		if got := audience(t, s, assertions(t, ec, "revoke: {url: "+s.URL+"/revoke}")); got != s.URL+"/revoke" {
+			t.Errorf("audience %v", got)
+		}
+	})
 }

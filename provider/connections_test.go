@@ -69,6 +69,8 @@ func quick(c *provider.Config) {
 	c.ConnectTimeout, c.HeaderTimeout, c.Timeout = 200*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
 }
 
+func patient(*provider.Config) {}
+
 // answer writes an answer as it is.
 func answer(conn net.Conn, text string) { _, _ = io.WriteString(conn, text) }
 
@@ -80,24 +82,25 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		name   string
 		handle func(net.Conn, func() error)
 		code   provider.Code
+		limits func(*provider.Config)
 	}{
-		{"closed after the request was read", func(_ net.Conn, read func() error) { _ = read() }, provider.CodeConnectionLost},
+		{"closed after the request was read", func(_ net.Conn, read func() error) { _ = read() }, provider.CodeConnectionLost, patient},
 		{"reset after the request was read", func(conn net.Conn, read func() error) {
 			_ = read()
 			_ = conn.(*net.TCPConn).SetLinger(0)
-		}, provider.CodeConnectionLost},
+		}, provider.CodeConnectionLost, patient},
 		{"closed inside the head of the answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Ty")
-		}, provider.CodeConnectionLost},
+		}, provider.CodeConnectionLost, patient},
 		{"closed inside the body of the answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"access_token\": \"a\"}")
-		}, provider.CodeUnreadable},
+		}, provider.CodeUnreadable, patient},
 		{"an answer in another protocol", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "SSH-2.0-demo\r\n")
-		}, provider.CodeConnectionLost},
+		}, provider.CodeConnectionLost, patient},
 		{"a head without end", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\n")
@@ -106,25 +109,25 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 					return
 				}
 			}
-		}, provider.CodeConnectionLost},
+		}, provider.CodeConnectionLost, patient},
 		{"no answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			hang(conn)
-		}, provider.CodeTimeout},
+		}, provider.CodeTimeout, quick},
 		{"an answer whose body never ends", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 			hang(conn)
-		}, provider.CodeUnreadable},
+		}, provider.CodeUnreadable, quick},
 		{"switched protocols", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-		}, provider.CodeUnreadable},
+		}, provider.CodeUnreadable, patient},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := serveRaw(t, tc.handle)
 			p := demo(t, tokenURL("%s", s.url()))
-			ends(t, client(t, quick).Refresh(t.Context(), p, key, held()), provider.Unknown, tc.code)
+			ends(t, client(t, tc.limits).Refresh(t.Context(), p, key, held()), provider.Unknown, tc.code)
 			if n := s.posts.Load(); n != 1 {
 				t.Errorf("%d POSTs, want 1", n)
 			}

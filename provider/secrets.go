@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -43,7 +44,7 @@ func resolveSecret(ctx context.Context, manager SecretsManager, reference string
 		}
 		value = []byte(text)
 	case scheme == "file":
-		text, err := os.ReadFile(name) //nolint:gosec // G304: the operator's own file
+		text, err := readFile(name)
 		if err != nil {
 			return tokenworker.Secret{}, errFile
 		}
@@ -64,4 +65,14 @@ func resolveSecret(ctx context.Context, manager SecretsManager, reference string
 		return tokenworker.Secret{}, errNoSecret
 	}
 	return tokenworker.NewSecret(value), nil
+}
+
+// readFile reads no more than one byte too many.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name) //nolint:gosec // G304: the operator's own file
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
 }
