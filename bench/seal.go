@@ -26,7 +26,7 @@ type vault struct {
 // sealRows compares sealing and opening, data keys in memory, with the least that could be done and with two libraries
 // that do envelope encryption. Every key service answers in process and at once, which favours Tink and the AWS
 // Encryption SDK: they ask theirs for each message.
-func sealRows(ctx context.Context) (rows []row, err error) {
+func sealRows(ctx context.Context, _ options) (rows []row, err error) {
 	dir, err := os.MkdirTemp("", "tokenworker-bench-")
 	if err != nil {
 		return nil, err

@@ -27,6 +27,12 @@ func speedup(name, unit string, ours, baseline float64, t target) row {
 	return row{name, unit, ours, baseline, baseline / ours, "× as fast", t}
 }
 
+// rate is a row about how many of an operation the worker makes in a second, for each that the baseline makes. It is
+// given what one takes, in microseconds.
+func rate(name string, ours, baseline float64, t target) row {
+	return row{name, "/s", 1e6 / ours, 1e6 / baseline, baseline / ours, "× the rate", t}
+}
+
 // target is what a ratio should be. The zero target is none: the row is for orientation.
 type target struct {
 	sign  string

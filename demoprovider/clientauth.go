@@ -22,12 +22,17 @@ func (s *Server) authenticate(req request) (*Client, answer) {
 			return nil, oauthError(http.StatusBadRequest, invalidRequest)
 		}
 		id = user
+	case id == "":
+		// The assertion itself may be all that names the client (RFC 7521, section 4.2).
+		if a, ok := parseAssertion(req.form.Get("client_assertion")); ok {
+			id = a.Subject
+		}
 	}
 	client := s.clients[id]
 	if client == nil || !s.proves(client, req, basic, password) {
 		refusal := oauthError(http.StatusUnauthorized, "invalid_client")
 		if basic {
-			refusal.challenge = `Basic realm="demo"` // section 5.2
+			refusal = challenge(refusal, `Basic realm="demo"`) // section 5.2
 		}
 		return nil, refusal
 	}
@@ -43,10 +48,17 @@ func (s *Server) proves(client *Client, req request, basic bool, password string
 	case AuthPost:
 		return !basic && equal(secret, client.Secret)
 	case AuthNone:
-		return !basic && secret == ""
+		return !basic && secret == "" && !req.form.Has("client_assertion")
+	case AuthPrivateKeyJWT:
+		return !basic && secret == "" && s.asserts(client, req)
 	default:
 		return false
 	}
 }
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+func challenge(ans answer, how string) answer {
+	ans.header = http.Header{"Www-Authenticate": {how}}
+	return ans
+}

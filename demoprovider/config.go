@@ -73,6 +73,10 @@ type Policy struct {
 	// GraceMints makes each use within the grace mint a successor of its own. Otherwise it gives the same one again.
 	GraceMints bool
 
+	// RefreshEndsAccess makes a refresh end the access tokens before it, as GitHub and GitLab do
+	// (gitlab.com/gitlab-org/gitlab/-/issues/372358). Otherwise they live to their own end.
+	RefreshEndsAccess bool
+
 	// AccessLifetime is how long an access token lives. Default: one hour.
 	AccessLifetime time.Duration
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -126,52 +125,33 @@ func (r *rig) mustGrant(subject string) demoprovider.Tokens {
 	return tokens
 }
 
-// works reports whether the protected resource accepts an access token.
-func (r *rig) works(access string) bool {
-	r.t.Helper()
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.URL()+"/resource", nil)
+// get asks with an access token, or without one if it is empty.
+func (r *rig) get(path, access string) reply {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.URL()+path, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+access)
-	got := r.send(request)
+	if access != "" {
+		request.Header.Set("Authorization", "Bearer "+access)
+	}
+	return r.send(request)
+}
+
+// works reports whether the protected resource accepts an access token.
+func (r *rig) works(access string) bool {
+	r.t.Helper()
+	got := r.get("/resource", access)
 	if got.err != nil {
 		r.t.Fatal(got.err)
 	}
 	return got.status == http.StatusOK
 }
 
-func TestAStrictPolicyRevokesTheFamilyOnReuse(t *testing.T) {
-	r := start(t, demoprovider.Policy{})
-	first := r.mustGrant("s")
-	second := r.mustRefresh(first.RefreshToken)
-	if second.RefreshToken == first.RefreshToken {
-		t.Error("the refresh token did not rotate")
+func (r *rig) mustFamily(token string) demoprovider.Family {
+	r.t.Helper()
+	family, err := r.Family(token)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	if got := r.refresh(first.RefreshToken); got.status != http.StatusBadRequest || got.Error != "invalid_grant" {
-		t.Errorf("a spent token: %d %q", got.status, got.Error)
-	}
-	if got := r.refresh(second.RefreshToken); got.Error != "invalid_grant" {
-		t.Errorf("its successor: %d %q", got.status, got.Error)
-	}
-	if r.works(second.AccessToken) {
-		t.Error("the access token outlived its family")
-	}
-	totals := r.Totals()
-	if totals.Reuses != 1 || totals.RevokedByReuse != 1 || totals.Posts != 3 || totals.Granted != 1 {
-		t.Errorf("%+v", totals)
-	}
-}
-
-func TestConcurrentRefreshesOfOneTokenAreOneGrantAndReuses(t *testing.T) {
-	r := start(t, demoprovider.Policy{})
-	token := r.mustGrant("s").RefreshToken
-	var wg sync.WaitGroup
-	for range 16 {
-		wg.Go(func() { r.refresh(token) })
-	}
-	wg.Wait()
-	if totals := r.Totals(); totals.Granted != 1 || totals.Reuses != 15 || totals.RevokedByReuse != 1 || totals.InFlight != 0 {
-		t.Errorf("%+v", totals)
-	}
+	return family
 }

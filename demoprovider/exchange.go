@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -34,15 +35,17 @@ type request struct {
 	keeps   bool     // a fault has the refresh token kept
 }
 
-// answer is what an endpoint says.
+// answer is what an endpoint says; the zero answer is none.
 type answer struct {
-	status    int
-	code      string // of an OAuth error
-	challenge string // WWW-Authenticate
-	body      any    // as JSON; nil: none
+	status int
+	code   string // of an OAuth error
+	header http.Header
+	body   any    // as JSON
+	page   string // HTML instead of body
 
-	tokens  bool // body is Tokens
-	refresh int  // then: the number of its refresh token
+	tokens  bool // body is Tokens, of which the client knows none yet
+	refresh int  // then: the number of the refresh token
+	lost    bool // tokens were made for the request, and are not in the body
 }
 
 // oauthError is an answer as in RFC 6749, section 5.2. It never says anything of the request.
@@ -57,28 +60,45 @@ const (
 	invalidGrant   = "invalid_grant"
 )
 
-// exchange serves an endpoint: read finds what the request is about, process does it; between them the faults.
-func (s *Server) exchange(e Endpoint, read func(http.ResponseWriter, *http.Request) (request, error), process func(request) answer) http.HandlerFunc {
+// reader finds out what a request is about.
+type reader func(http.ResponseWriter, *http.Request) (request, error)
+
+// exchange serves an endpoint, faults and ledger around what it does.
+func (s *Server) exchange(e Endpoint, read reader, process func(request) answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		req, err := read(w, r)
 		if err != nil {
-			write(w, oauthError(http.StatusBadRequest, invalidRequest))
+			_ = s.deliver(w, r, Fault{}, oauthError(http.StatusBadRequest, invalidRequest))
 			return
 		}
+		fault := s.nextFault(e, req.token)
+		req.keeps = fault.Kind == KeepRefresh
 		if e == TokenEndpoint {
-			req.posting = s.arrive(req.token)
+			req.posting = s.arrive(req.token, fault.Kind)
 		}
-		ans := process(req)
-		sent := r.Context().Err() == nil && write(w, ans)
-		s.settle(req.posting, ans, sent)
-		if sent && http.NewResponseController(w).Flush() != nil {
-			s.unsend(req.posting, ans)
-			sent = false
+		var ans answer
+		ok := s.pause(fault.Delay)
+		s.witness(req.posting)
+		if ok && fault.Kind.isProcessed() {
+			ans = process(req)
 		}
-		if !sent {
+		ok = ok && s.pause(fault.AnswerDelay)
+		if !s.answer(w, r, fault, req.posting, fault.bend(req, ans, s.issuerFor(r)), ok) {
 			panic(http.ErrAbortHandler) // net/http's way to close the connection
 		}
 	}
+}
+
+// answer reports whether the whole answer went out to a client that was still there, as far as a server can know. It notes
+// so before the last of it goes: whoever has an answer finds it in the ledger.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, fault Fault, p *posting, ans answer, open bool) bool {
+	sent := open && r.Context().Err() == nil && s.deliver(w, r, fault, ans)
+	s.settle(p, ans, sent)
+	if sent && !flush(w) {
+		s.unsend(p, ans)
+		return false
+	}
+	return sent
 }
 
 const maxForm = 64 << 10
@@ -121,21 +141,23 @@ func readToken(parameter string) func(http.ResponseWriter, *http.Request) (reque
 	}
 }
 
-// write writes an answer, the last of which stays in the buffer until it is flushed: ours are shorter than net/http's.
-func write(w http.ResponseWriter, ans answer) bool {
-	var body []byte
-	if ans.body != nil {
-		body, _ = json.Marshal(ans.body) // our own types, none of which fail
+func (a answer) encode() []byte {
+	if a.page != "" || a.body == nil {
+		return []byte(a.page)
 	}
+	body, _ := json.Marshal(a.body) //nolint:errchkjson // our own types, none of which fail
+	return body
+}
+
+func (a answer) writeHead(w http.ResponseWriter, length int) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store") // RFC 6749, section 5.1
 	header.Set("Pragma", "no-cache")
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if ans.challenge != "" {
-		header.Set("WWW-Authenticate", ans.challenge)
+	if a.page != "" {
+		header.Set("Content-Type", "text/html; charset=utf-8")
 	}
-	w.WriteHeader(ans.status)
-	_, err := w.Write(body)
-	return err == nil
+	header.Set("Content-Length", strconv.Itoa(length))
+	maps.Copy(header, a.header)
+	w.WriteHeader(a.status)
 }

@@ -21,7 +21,8 @@ type family struct {
 }
 
 type refreshToken struct {
-	used      time.Time // minted, or last used
+	minted    time.Time
+	used      time.Time // last; minting counts
 	spent     time.Time // zero: not yet
 	successor int       // once spent
 	revoked   bool      // this one alone
@@ -98,13 +99,22 @@ func (p Policy) isIdle(used, now time.Time) bool {
 	return p.IdleLifetime > 0 && !now.Before(used.Add(p.IdleLifetime))
 }
 
-// addAccess mints an access token, which never outlives its grant.
+// addAccess mints an access token, which never outlives its grant. Where the policy has it so, those before it end.
 func (f *family) addAccess(scope string, now time.Time) (number int, lifetime time.Duration) {
 	expires := now.Add(f.client.Policy.AccessLifetime)
 	if end := f.hardEnd(); !end.IsZero() && end.Before(expires) {
 		expires = end
 	}
+	if f.client.Policy.RefreshEndsAccess {
+		for _, t := range f.access.all() {
+			t.revoked = true
+		}
+	}
 	return f.access.add(accessToken{minted: now, expires: expires, scope: scope}), expires.Sub(now)
+}
+
+func (f *family) addRefresh(now time.Time) (number int) {
+	return f.refresh.add(refreshToken{minted: now, used: now})
 }
 
 // spend replaces the numbered refresh token, which is kept, by a new one.
@@ -115,7 +125,7 @@ func (f *family) spend(number int, now time.Time) (successor int) {
 	if !t.isSpent() {
 		t.spent = now
 	}
-	return f.refresh.add(refreshToken{used: now})
+	return f.addRefresh(now)
 }
 
 func (f *family) isLiveAccess(t *accessToken, now time.Time) bool {

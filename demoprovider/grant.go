@@ -11,6 +11,7 @@ type Tokens struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"` // when the scope has openid
 	Scope        string `json:"scope,omitempty"`
 }
 
@@ -22,14 +23,18 @@ var ErrUnknownToken = errors.New("unknown token")
 
 // Grant does what a user does who logs in and consents: it starts a new family of tokens for the subject, beside the ones
 // that the subject may have. The subject is opaque; a judge may well use the connection's key. Scope is a list separated by
-// spaces, or empty.
+// spaces, or empty; with openid in it there is an ID token.
 func (s *Server) Grant(clientID, subject, scope string) (Tokens, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	client := s.clients[clientID]
 	if client == nil {
 		return Tokens{}, ErrUnknownClient
 	}
+	return s.identify(s.newFamily(client, subject, scope), client, subject, s.URL())
+}
+
+func (s *Server) newFamily(client *Client, subject, scope string) Tokens {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := s.now()
 	f := &family{
 		number:   len(s.families),
@@ -42,12 +47,13 @@ func (s *Server) Grant(clientID, subject, scope string) (Tokens, error) {
 		attempts: history[Attempt]{limit: s.cfg.History},
 	}
 	s.families = append(s.families, f)
-	id := grantID{clientID, subject}
+	id := grantID{client.ID, subject}
 	s.grants[id] = append(s.grants[id], f)
-	number := f.refresh.add(refreshToken{used: now, sends: 1})
+	number := f.addRefresh(now)
+	f.refresh.at(number).sends = 1
 	s.totals.Families++
 	s.totals.RefreshMinted++
-	return s.tokens(f, number, scope, now), nil
+	return s.tokens(f, number, scope, now)
 }
 
 // Withdraw does what a user does who removes the application: every family of the same subject and client ends, and the

@@ -1,6 +1,7 @@
 package demoprovider
 
 import (
+	"maps"
 	"net/http"
 	"time"
 )
@@ -13,8 +14,8 @@ type Totals struct {
 
 	Posts    int `json:"posts"`     // POSTs of a refresh token to the token endpoint, whatever became of them
 	InFlight int `json:"in_flight"` // of those: not settled yet; wait for 0 before judging
-	Granted  int `json:"granted"`   // answered with tokens, delivered or not
-	Lost     int `json:"lost"`      // granted, and the answer did not go out whole
+	Granted  int `json:"granted"`   // tokens were made for it, delivered or not
+	Lost     int `json:"lost"`      // granted, and the tokens did not go out whole
 	Unknown  int `json:"unknown"`   // the token was never minted here
 
 	Reuses   int `json:"reuses"`   // the token was spent, and no grace let it work
@@ -24,18 +25,22 @@ type Totals struct {
 	RevokedByReuse  int `json:"revoked_by_reuse"` // families
 	RevokedByClient int `json:"revoked_by_client"`
 	Revocations     int `json:"revocations"` // requests to the revocation endpoint
+
+	Faults   map[FaultKind]int `json:"faults"`   // requests that were hit
+	Followed int               `json:"followed"` // redirects of the server's own that were followed
 }
 
 // Attempt is one POST of a refresh token to the token endpoint.
 type Attempt struct {
 	At     time.Time `json:"at"`
-	Token  int       `json:"token"`            // number of the refresh token in its family, from 0
-	Try    int       `json:"try"`              // 1 for the token's first POST
-	Status int       `json:"status,omitempty"` // answered; 0: none
+	Token  int       `json:"token"` // number of the refresh token in its family, from 0
+	Try    int       `json:"try"`   // 1 for the token's first POST
+	Fault  FaultKind `json:"fault,omitempty"`
+	Status int       `json:"status,omitempty"` // answered; 0: the connection broke first
 	Error  string    `json:"error,omitempty"`  // OAuth error code answered
 
-	Granted  bool `json:"granted,omitempty"` // the answer carried tokens
-	Sent     bool `json:"sent,omitempty"`    // the answer went out whole to a client that was still there
+	Granted  bool `json:"granted,omitempty"` // tokens were made for it
+	Lost     bool `json:"lost,omitempty"`    // they did not go out whole
 	Reuse    bool `json:"reuse,omitempty"`
 	Grace    bool `json:"grace,omitempty"`
 	Doubtful bool `json:"doubtful,omitempty"`
@@ -50,7 +55,7 @@ type posting struct {
 }
 
 // arrive notes that a refresh token was posted. It is nil for a token that was never minted.
-func (s *Server) arrive(token string) *posting {
+func (s *Server) arrive(token string, fault FaultKind) *posting {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if token == "" {
@@ -64,7 +69,7 @@ func (s *Server) arrive(token string) *posting {
 	}
 	s.totals.InFlight++
 	now := s.now()
-	attempt := Attempt{At: now, Token: id.number}
+	attempt := Attempt{At: now, Token: id.number, Fault: fault}
 	if t := f.refresh.at(id.number); t != nil {
 		t.posts++
 		attempt.Try = t.posts
@@ -84,7 +89,19 @@ func (s *Server) arrive(token string) *posting {
 // mustNotRepost reports whether a client may not post a token again that may have been spent so long ago.
 func (p Policy) mustNotRepost(ago time.Duration) bool { return p.Rotation != Static && ago >= p.Grace }
 
-// noteReuse is called under the lock, once or more often.
+// witness notes a reuse whatever the request is answered.
+func (s *Server) witness(p *posting) {
+	if p == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.family.rule(p.family.refresh.at(p.number), s.now()) == rulingReused {
+		s.noteReuse(p)
+	}
+}
+
+// noteReuse notes a reuse once. It is called under the lock.
 func (s *Server) noteReuse(p *posting) {
 	if p.reuse {
 		return
@@ -105,52 +122,25 @@ func (s *Server) noteGrace(p *posting) {
 	}
 }
 
-// settle notes how a posting ends, before the last of its answer goes out: whoever has an answer finds it in the ledger.
-// It does nothing for nil.
+// settle notes how a posting ends; sent is whether the whole answer is about to go out. It does nothing for nil.
 func (s *Server) settle(p *posting, ans answer, sent bool) {
 	if p == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	granted := ans.tokens || ans.lost
+	lost := granted && (!ans.tokens || !sent)
 	s.totals.InFlight--
-	if ans.tokens {
-		s.totals.Granted++
-	}
+	s.totals.Granted += count(granted)
+	s.totals.Lost += count(lost)
 	if a := p.family.attempts.at(p.attempt); a != nil {
-		a.Status, a.Error, a.Granted = ans.status, ans.code, ans.tokens
-	}
-	s.noteSent(p, ans, sent)
-}
-
-// unsend takes back that an answer was sent, which then turned out to fail.
-func (s *Server) unsend(p *posting, ans answer) {
-	if p == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := p.family.refresh.at(ans.refresh); ans.tokens && t != nil {
-		t.sends--
-	}
-	if t := p.family.refresh.at(p.number); t != nil && ans.isDefinite() {
-		if t.open == 0 {
-			t.inDoubt = s.now()
+		a.Granted, a.Lost = granted, lost
+		if sent {
+			a.Status, a.Error = ans.status, ans.code
 		}
-		t.open++
-	}
-	s.noteSent(p, ans, false)
-}
-
-// noteSent is called under the lock.
-func (s *Server) noteSent(p *posting, ans answer, sent bool) {
-	if a := p.family.attempts.at(p.attempt); a != nil {
-		a.Sent = sent
 	}
 	if !sent {
-		if ans.tokens {
-			s.totals.Lost++
-		}
 		return
 	}
 	if t := p.family.refresh.at(ans.refresh); ans.tokens && t != nil {
@@ -161,15 +151,46 @@ func (s *Server) noteSent(p *posting, ans answer, sent bool) {
 	}
 }
 
-// isDefinite reports whether the answer lets the client know what became of its token. Anything else than tokens or a
-// refusal may come from a gateway, after the token was spent.
+// unsend takes back that an answer was about to go out, which then turned out to fail.
+func (s *Server) unsend(p *posting, ans answer) {
+	if p == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.totals.Lost += count(ans.tokens)
+	if a := p.family.attempts.at(p.attempt); a != nil {
+		a.Lost, a.Status, a.Error = a.Granted, 0, ""
+	}
+	if t := p.family.refresh.at(ans.refresh); ans.tokens && t != nil {
+		t.sends--
+	}
+	if t := p.family.refresh.at(p.number); t != nil && ans.isDefinite() {
+		if t.open == 0 {
+			t.inDoubt = s.now()
+		}
+		t.open++
+	}
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// isDefinite reports whether the answer lets the client know what became of its token. Anything but tokens, an OAuth error
+// and a refusal may come from a gateway, after the token was spent.
 func (a answer) isDefinite() bool {
-	return a.tokens || a.status/100 == 4 && a.status != http.StatusRequestTimeout
+	return a.tokens || a.code != "" && a.status/100 == 2 || a.status/100 == 4 && a.status != http.StatusRequestTimeout
 }
 
 // Totals returns the sums.
 func (s *Server) Totals() Totals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.totals
+	totals := s.totals
+	totals.Faults = maps.Clone(totals.Faults)
+	return totals
 }

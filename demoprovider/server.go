@@ -16,12 +16,11 @@ type Server struct {
 	cfg     Config
 	clients map[string]*Client
 	mint    mint
+	signer  signer
 	mux     *http.ServeMux
 	closing chan struct{}
-	close   sync.Once
-
-	listening sync.WaitGroup
-	http      *http.Server
+	http    *http.Server   // of Start
+	running sync.WaitGroup // what serves
 
 	// What the ledger says moves under one lock: the little that is done under it takes microseconds, next to an HTTP
 	// exchange it is nothing, and every view is consistent.
@@ -31,6 +30,9 @@ type Server struct {
 	families []*family
 	grants   map[grantID][]*family
 	totals   Totals
+	faults   faultPlan
+	seen     seenAssertions
+	closed   bool
 }
 
 // grantID is what a user granted to a client; each time it is granted makes a family.
@@ -46,13 +48,20 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	signer, err := newSigner()
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg:     cfg,
 		clients: map[string]*Client{},
 		mint:    mint,
+		signer:  signer,
 		closing: make(chan struct{}),
 		issuer:  cfg.Issuer,
 		grants:  map[grantID][]*family{},
+		totals:  Totals{Faults: map[FaultKind]int{}},
+		faults:  newFaultPlan(cfg.Seed),
 	}
 	for i := range cfg.Clients {
 		s.clients[cfg.Clients[i].ID] = &cfg.Clients[i]
@@ -61,15 +70,33 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP implements [http.Handler]. A closed server closes the connection.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.enter() {
+		panic(http.ErrAbortHandler)
+	}
+	defer s.running.Done()
+	s.mux.ServeHTTP(w, r)
+}
+
+// enter counts a request in, unless the server is closed.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.running.Add(1)
+	}
+	return !s.closed
+}
 
 const (
-	readWithin  = 10 * time.Second // a request whose client stalls
-	closeWithin = 5 * time.Second
+	headerWithin = 10 * time.Second
+	// Longer than clients keep idle connections: one that the server closes first can meet a request on its way, which then
+	// ends unknown without any fault having been asked for.
+	idleWithin = 10 * time.Minute
 )
 
-// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. Addresses other than loopback are refused:
+// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. It is called once. Addresses other than loopback are refused:
 // the server speaks plain HTTP and is made to be attacked.
 func (s *Server) Start(ctx context.Context, addr string) error {
 	var config net.ListenConfig
@@ -85,8 +112,9 @@ func (s *Server) Start(ctx context.Context, addr string) error {
 		s.issuer = "http://" + listener.Addr().String()
 	}
 	s.mu.Unlock()
-	s.http = &http.Server{Handler: s, ReadTimeout: readWithin}
-	s.listening.Go(func() { _ = s.http.Serve(listener) }) // ends with Close, the only way it can
+	// No limit on the whole request: it would end the contexts of those that a fault holds up.
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerWithin, IdleTimeout: idleWithin}
+	s.running.Go(func() { _ = s.http.Serve(listener) }) // ends with Close, the only way it can
 	return nil
 }
 
@@ -97,19 +125,20 @@ func (s *Server) URL() string {
 	return s.issuer
 }
 
-// Close ends what faults hold up and closes all connections of [Server.Start]. The ledger stays readable.
+// Close closes all connections, ends what faults hold up, and returns when nothing is served any more. The ledger stays
+// readable, and is final.
 func (s *Server) Close() error {
-	s.close.Do(func() { close(s.closing) })
-	if s.http == nil {
-		return nil
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
-	defer cancel()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
+	s.mu.Unlock()
+	var err error
+	if s.http != nil {
+		err = s.http.Close()
 	}
-	s.listening.Wait()
+	s.running.Wait()
 	if err != nil {
 		return fmt.Errorf("closing the provider: %w", err)
 	}

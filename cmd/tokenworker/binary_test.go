@@ -15,27 +15,27 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // binary is the program under test, built by TestMain.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "tokenworker-bin-")
 	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
+		panic(err)
 	}
-	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "tokenworker")
-	build := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", binary, ".")...)
+	build := exec.CommandContext(context.Background(), "go", append(append([]string{"build"}, buildFlags...), "-o", binary, ".")...)
 	if out, err := build.CombinedOutput(); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-		return 1
+		panic(fmt.Sprintf("building the program: %v\n%s", err, out))
 	}
-	return m.Run()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 }
 
 // patience bounds what is waited for; nothing takes this long unless it hangs.
@@ -64,6 +64,17 @@ func (p *program) command(stdin io.Reader, args ...string) (*exec.Cmd, context.C
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env, cmd.Stdin = p.env, stdin
 	return cmd, cancel
+}
+
+// setting is the value of an environment variable.
+func (p *program) setting(name string) string {
+	value := ""
+	for _, v := range p.env {
+		if rest, found := strings.CutPrefix(v, name+"="); found {
+			value = rest // the last one counts
+		}
+	}
+	return value
 }
 
 // run runs a command to its end.

@@ -51,7 +51,7 @@ func (a *app) demo(ctx context.Context, dir string, asJSON bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
+	defer func() { err = errors.Join(err, s.finish()) }()
 	r := &report{out: a.stdout, json: asJSON}
 	for _, step := range s.steps() {
 		if err := r.check(ctx, step); err != nil {

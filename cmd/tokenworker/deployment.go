@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -20,6 +22,9 @@ const (
 	defaultTable  = "tokenworker"
 	defaultKMSKey = "alias/tokenworker"
 )
+
+// awsTimeout bounds one attempt of a call to AWS.
+const awsTimeout = 10 * time.Second
 
 // deployment is NATS, DynamoDB and KMS. AWS is configured where the SDK looks for it; AWS_ENDPOINT_URL is honoured.
 type deployment struct {
@@ -44,7 +49,8 @@ func (d *deployment) keyIDs() []string {
 }
 
 func (d *deployment) awsConfig(ctx context.Context) (aws.Config, error) {
-	c, err := config.LoadDefaultConfig(ctx)
+	// Where the packages that own the clients set no limits of their own, this one keeps a command from hanging.
+	c, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(awsTimeout)))
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
 	}

@@ -36,6 +36,7 @@ func newDeployment(t *testing.T, natsURL string) *program {
 }
 
 func TestADeploymentFromSetUpToGracefulStop(t *testing.T) {
+	t.Parallel()
 	p := newDeployment(t, natstest.Start(t).ClientURL())
 
 	if o := p.run("", "run"); o.code != 1 || !strings.Contains(o.stderr, "tokenworker setup") {
@@ -82,6 +83,7 @@ func TestADeploymentFromSetUpToGracefulStop(t *testing.T) {
 }
 
 func TestTheDoctorOfADeployment(t *testing.T) {
+	t.Parallel()
 	p := newDeployment(t, natstest.Start(t).ClientURL())
 	if o := p.run("", "doctor", "--json"); o.code != 1 || !strings.Contains(o.stdout, `"bad"`) {
 		t.Errorf("with nothing set up: exit code %d: %s", o.code, o.stdout)
@@ -94,7 +96,7 @@ func TestTheDoctorOfADeployment(t *testing.T) {
 			found[what] = level
 		}
 	}
-	name := strings.TrimPrefix(p.env[len(p.env)-2], "TOKENWORKER_KMS_KEY=alias/")
+	name := p.setting("TOKENWORKER_TABLE")
 	for what, want := range map[string]string{
 		"NATS": "ok", "NATS transport": "ok", "NATS durability": "warn", "NATS rights": "warn", "streams": "warn",
 		"epoch": "ok", "table " + name: "ok", "KMS key alias/" + name: "ok", "key service": "ok", "event keys": "ok", "clock": "ok",
@@ -110,6 +112,7 @@ func TestTheDoctorOfADeployment(t *testing.T) {
 }
 
 func TestAWorkerWaitsForNATSAndTakesUpWorkWithoutARestart(t *testing.T) {
+	t.Parallel()
 	store, port := t.TempDir(), freePort(t)
 	s := startNATS(t, port, store)
 	p := newDeployment(t, s.ClientURL())
@@ -206,6 +209,7 @@ func stuckWorker(t *testing.T, args ...string) *process {
 }
 
 func TestTheShutdownLimitEndsWhatIsStuck(t *testing.T) {
+	t.Parallel()
 	worker := stuckWorker(t, "--shutdown-limit", "100ms")
 	if code := worker.stop(); code != 0 {
 		t.Errorf("on SIGTERM it exits with %d", code)
@@ -213,6 +217,7 @@ func TestTheShutdownLimitEndsWhatIsStuck(t *testing.T) {
 }
 
 func TestASecondSignalEndsTheWorkerAtOnce(t *testing.T) {
+	t.Parallel()
 	worker := stuckWorker(t, "--shutdown-limit", "1h")
 	worker.signal(syscall.SIGTERM)
 	worker.await("stopping")
@@ -223,7 +228,7 @@ func TestASecondSignalEndsTheWorkerAtOnce(t *testing.T) {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,8 +103,8 @@ type devConfig struct {
 // dev is a worker with everything it needs in this process, announced in its data directory.
 type dev struct {
 	*worker
+	closers
 	dir, natsURL string
-	closers      []func() error
 }
 
 // startDev starts the embedded mode and sets it up: streams, key file, first event key. Its worker is yet to run.
@@ -172,16 +172,4 @@ func (d *dev) openParts(ctx context.Context, dir *embedded.Dir, cfg devConfig) (
 	return parts{db, keys, js}, dir.Announce(embedded.Dev{
 		NATSURL: d.natsURL, NATSToken: token, PID: os.Getpid(), StartedAt: time.Now(),
 	})
-}
-
-func (d *dev) onClose(f func() error) { d.closers = append(d.closers, f) }
-
-// close stops what was started, the last first.
-func (d *dev) close() error {
-	var errs []error
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		errs = append(errs, d.closers[i]())
-	}
-	d.closers = nil
-	return errors.Join(errs...)
 }

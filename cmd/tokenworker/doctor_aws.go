@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -116,12 +117,7 @@ func isEverybody(principal json.RawMessage) bool {
 		_ = json.Unmarshal(principal, &one) // or else neither: an object of services
 		many = []string{one}
 	}
-	for _, p := range many {
-		if p == "*" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(many, "*")
 }
 
 // apiCode is the word that AWS refused with.

@@ -40,7 +40,11 @@ func examineDurability(ctx context.Context, t *target) []finding {
 	if err != nil {
 		return nil // said before
 	}
+	const unseen = "NATS durability: cannot be seen by this user; look for `sync_interval: always` in the configuration of every server"
 	const why = "the default acknowledges up to two minutes before it syncs: a power cut of all servers loses acknowledged events"
+	if r, err := askRights(ctx, js); err == nil && !r.Publish.allows(askStorage) {
+		return []finding{{warn, unseen, why}}
+	}
 	var answer struct {
 		Data struct {
 			Config struct {
@@ -49,9 +53,8 @@ func examineDurability(ctx context.Context, t *target) []finding {
 			} `json:"config"`
 		} `json:"data"`
 	}
-	if err := ask(ctx, js, "$SYS.REQ.SERVER.PING.JSZ", &answer); err != nil {
-		return []finding{{warn, "NATS durability: cannot be seen by this user; look for `sync_interval: always` in the " +
-			"configuration of every server", why}}
+	if err := ask(ctx, js, askStorage, &answer); err != nil {
+		return []finding{{warn, unseen, why}}
 	}
 	if !answer.Data.Config.SyncAlways {
 		return []finding{{warn, fmt.Sprintf("NATS durability: syncs every %s, want `sync_interval: always`",
@@ -102,8 +105,8 @@ func examineStreams(ctx context.Context, t *target) []finding {
 			"while that server is away no event is taken; if its disk is lost, so are the events on it"})
 	}
 	if len(fs) == 0 {
-		fs = []finding{{Level: ok, What: fmt.Sprintf("streams: as `tokenworker setup` leaves them, kept by %s",
-			count(replicas, "server", "servers"))}}
+		fs = []finding{{Level: ok, What: "streams: as `tokenworker setup` leaves them, kept by " +
+			count(replicas, "server", "servers")}}
 	}
 	return fs
 }
@@ -173,21 +176,33 @@ func examineRights(ctx context.Context, t *target) []finding {
 	if err != nil {
 		return nil // said before
 	}
-	var answer struct {
-		Data struct {
-			User        string  `json:"user"`
-			Permissions *rights `json:"permissions"`
-		} `json:"data"`
-	}
-	if err := ask(ctx, js, "$SYS.REQ.USER.INFO", &answer); err != nil {
-		return []finding{{warn, "NATS rights: cannot be seen; allow this user to publish on $SYS.REQ.USER.INFO",
+	r, err := askRights(ctx, js)
+	switch {
+	case err != nil:
+		return []finding{{warn, "NATS rights: cannot be seen; allow this user to publish on " + askUser,
 			"a right that the worker lacks shows only when it is needed"}}
-	}
-	if answer.Data.Permissions == nil {
+	case r.unlimited():
 		return []finding{{warn, "NATS rights: this user may do everything in its account",
 			"whoever steals its credentials can forge, read and delete events"}}
 	}
-	return answer.Data.Permissions.examine()
+	return r.examine()
+}
+
+// Subjects on which NATS servers answer.
+const (
+	askUser    = "$SYS.REQ.USER.INFO"       // who is connected, and its rights
+	askStorage = "$SYS.REQ.SERVER.PING.JSZ" // how JetStream is configured; for the system account
+)
+
+// askRights returns what the connected user may do.
+func askRights(ctx context.Context, js jetstream.JetStream) (rights, error) {
+	var answer struct {
+		Data struct {
+			Permissions rights `json:"permissions"` // absent when there are none to limit the user
+		} `json:"data"`
+	}
+	err := ask(ctx, js, askUser, &answer)
+	return answer.Data.Permissions, err
 }
 
 // examineClocks compares this machine's clock with those of NATS and AWS.

@@ -33,7 +33,7 @@ func TestReadinessIsAskedForOnceASecond(t *testing.T) {
 			t.Errorf("100 requests at the same moment asked %d times", asked)
 		}
 		failing = errors.New("down")
-		time.Sleep(probeAge + 1)
+		<-time.After(probeAge + 1)
 		if code := answer(); code != http.StatusServiceUnavailable || asked != 2 {
 			t.Errorf("when it is down: %d, after %d questions", code, asked)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -13,17 +14,22 @@ import (
 )
 
 const (
-	connectTimeout = 5 * time.Second // for one try to connect
-	reconnectWait  = time.Second     // between tries, plus jitter
+	connectTimeout   = 5 * time.Second // for one try to connect
+	maxReconnectWait = 5 * time.Second // between tries, plus jitter; each leaves a line in the log
 )
+
+// reconnectWait grows with the tries, a second each. Jitter keeps a fleet from coming back as one.
+func reconnectWait(tries int) time.Duration {
+	wait := min(time.Duration(tries)*time.Second, maxReconnectWait)
+	return wait + time.Duration(rand.Int64N(int64(time.Second))) //nolint:gosec // spreading load needs no secrecy
+}
 
 // natsOptions are those of every connection: what happens to it is logged, by our logger alone.
 func natsOptions(log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name("tokenworker"),
 		nats.Timeout(connectTimeout),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait/2, reconnectWait),
+		nats.CustomReconnectDelay(reconnectWait),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: closed on purpose
 				log.Warn("disconnected from NATS; reconnecting", slog.Any("error", err))

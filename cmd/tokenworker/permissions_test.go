@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,9 +90,10 @@ func selfSigned(t *testing.T) (certificate, key string) {
 }
 
 func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
+	t.Parallel()
 	url, as := startGuardedNATS(t)
 	p := newDeployment(t, url)
-	user := func(name string) *program { return &program{t, append(p.env[:len(p.env):len(p.env)], as(name)...)} }
+	user := func(name string) *program { return &program{t, append(slices.Clip(p.env), as(name)...)} }
 	worker, publisher, operator := user("worker"), user("publisher"), user("operator")
 
 	operator.must("", "setup", "--replicas", "1")

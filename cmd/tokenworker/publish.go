@@ -195,7 +195,7 @@ type published struct {
 }
 
 // publish makes an event, publishes it and prints what came of it.
-func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText string, make maker) error {
+func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText string, event maker) error {
 	key, err := tokenworker.ParseKey(keyText)
 	if err != nil {
 		return wrongUse("KEY: %v", err)
@@ -204,12 +204,12 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	if err != nil {
 		return err
 	}
-	msg, err := make(ctx, a, t, key, at)
+	msg, err := event(ctx, a, t, key, at)
 	if err != nil {
 		return err
 	}
 	// As the worker will read it, so that what it would refuse is refused here, where somebody looks.
-	event, err := events.Decoder{AllowPlain: true}.Decode(msg)
+	decoded, err := events.Decoder{AllowPlain: true}.Decode(msg)
 	if err != nil {
 		return fmt.Errorf("making the event: the worker would answer: %w", err)
 	}
@@ -227,7 +227,7 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	if err != nil {
 		return err
 	}
-	done := published{ID: event.ID, Subject: msg.Subject, Sequence: sequence}
+	done := published{ID: decoded.ID, Subject: msg.Subject, Sequence: sequence}
 	var refused error
 	if w != nil {
 		if done.Outcome, refused = w.wait(ctx, sequence); done.Outcome == "" {

@@ -23,6 +23,11 @@ func (r subjectRights) allows(subject string) bool {
 	return (len(r.Allow) == 0 || anyMatches(r.Allow, subject)) && !anyMatches(r.Deny, subject)
 }
 
+// unlimited reports whether nothing is forbidden.
+func (r rights) unlimited() bool {
+	return r.Publish.Allow == nil && r.Publish.Deny == nil && r.Subscribe.Allow == nil && r.Subscribe.Deny == nil
+}
+
 func anyMatches(patterns []string, subject string) bool {
 	for _, p := range patterns {
 		pattern, _, _ := strings.Cut(p, " ") // a queue's name may follow
@@ -93,7 +98,7 @@ func workerExcess() []string {
 }
 
 // examine compares the rights with what a worker needs.
-func (r *rights) examine() []finding {
+func (r rights) examine() []finding {
 	if !r.Publish.allows(pullSubject(streams.In, streams.Acquired)) {
 		return []finding{{Level: ok, What: "NATS rights: this is no worker's user, it may not pull events"}}
 	}

@@ -33,8 +33,7 @@ func (a *app) runCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			err = a.work(ctx, t, &flags.worker, flags.httpAddr)
-			return errors.Join(err, t.close())
+			return errors.Join(a.work(ctx, t, &flags.worker, flags.httpAddr), t.close())
 		},
 	}
 }
@@ -48,7 +47,7 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 	if err != nil {
 		return err
 	}
-	a.log.Info("starting", slog.String("version", buildVersion()), slog.String("http", web.addr()), slog.Any("target", t))
+	a.log.Info("starting", slog.String("version", buildVersion()), slog.String("http", web.addr()), slog.String("target", t.String()))
 
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // until the worker has ended
 	defer stopServing()
@@ -57,7 +56,9 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 	g.Go(func() error {
 		defer stopServing()
 		w, err := a.start(ctx, t, flags, web)
-		if err != nil || w == nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before there was a worker
+		} else if err != nil {
 			return err
 		}
 		a.log.Info("working", slog.Uint64("epoch", w.epoch))
@@ -75,7 +76,7 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 	return g.Wait()
 }
 
-// start makes the worker as soon as all it needs is there. Both results are nil when ctx ends before.
+// start makes the worker as soon as all it needs is there.
 func (a *app) start(ctx context.Context, t *target, flags *workerFlags, web *httpServer) (*worker, error) {
 	var p parts
 	var w *worker
@@ -88,9 +89,7 @@ func (a *app) start(ctx context.Context, t *target, flags *workerFlags, web *htt
 		{"the KMS keys", func() (err error) { p.service, err = t.keyService(ctx); return err }},
 		{"the streams", func() (err error) { w, err = flags.newWorker(ctx, p, a.log, web.metrics); return err }},
 	} {
-		if err := waitFor(ctx, a.log, step.what, step.try); ctx.Err() != nil {
-			return nil, nil //nolint:nilnil // it was told to stop before there was a worker
-		} else if err != nil {
+		if err := waitFor(ctx, a.log, step.what, step.try); err != nil {
 			return nil, err
 		}
 	}

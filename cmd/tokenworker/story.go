@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,14 +22,13 @@ type story struct {
 	dir string
 	log *os.File // of the worker, at debug level; in the directory, so that it is scanned too
 
-	dev       *dev
+	dev       *dev                // nil while it cannot be worked with
 	end       func() error        // stops the worker that runs
 	publisher jetstream.JetStream // connects as an upstream service does
 	close     func()              // its connection
 
 	key, other tokenworker.Key
 	secrets    map[string]string // every token by what it is, to be looked for in files
-	found      []string          // where one was found
 
 	first, second events.Message // the acquired events that are good
 	newest        tokenworker.TokenSet
@@ -42,7 +39,8 @@ func newStory(dir string) (*story, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the demo's folder: %w", err)
 	}
-	log, err := os.OpenFile(filepath.Join(dir, "worker.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, "worker.log"), //nolint:gosec // the user names the folder
+		os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the worker's log: %w", err)
 	}
@@ -99,14 +97,17 @@ func (s *story) run(ctx context.Context, allowPlain bool) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(working) }()
-	s.dev, s.end = d, func() error { stop(); return errors.Join(<-ended, d.close()) }
+	s.end = func() error { stop(); return errors.Join(<-ended, d.close()) }
 	nc, err := dataDir(s.dir).connect(ctx, natsOptions(log)...)
 	if err != nil {
 		return err
 	}
 	s.close = nc.Close
-	s.publisher, err = jetstream.New(nc)
-	return err
+	if s.publisher, err = jetstream.New(nc); err != nil {
+		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	s.dev = d
+	return nil
 }
 
 // stop ends the worker, if one runs.
@@ -121,6 +122,9 @@ func (s *story) stop() error {
 	s.dev, s.end, s.close = nil, nil, nil
 	return err
 }
+
+// finish ends what is left of the story.
+func (s *story) finish() error { return errors.Join(s.stop(), s.log.Close()) }
 
 func (s *story) acquire(ctx context.Context) (string, error) {
 	e, set, err := s.event("first", s.key)
@@ -159,7 +163,7 @@ func (s *story) openElsewhere(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	otherOrg, later := s.key, r.Fence.Next()
+	otherOrg, later := s.key, r.Next()
 	otherOrg.OrgID = "other"
 	for _, at := range []struct {
 		what  string
@@ -172,7 +176,27 @@ func (s *story) openElsewhere(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("opening them for %s gave: %w", at.what, orNone(err))
 		}
 	}
-	return "three tries, each refused as " + fmt.Sprintf("%q", tokenworker.ErrSealBroken), nil
+	return fmt.Sprintf("four tries, each refused as %q", tokenworker.ErrSealBroken), s.unwrapElsewhere(ctx, otherOrg.OrgID)
+}
+
+// unwrapElsewhere makes sure that the key service gives the organization's data key out for that organization alone.
+func (s *story) unwrapElsewhere(ctx context.Context, otherOrg string) error {
+	dataKey, err := s.dev.store.WrappedKey(ctx, "org/"+s.key.OrgID)
+	if err != nil {
+		return fmt.Errorf("looking up the data key: %w", err)
+	}
+	unwrap := func(org string) error {
+		key, err := s.dev.service.Decrypt(ctx, dataKey.KeyID, dataKey.Wrapped, map[string]string{"app": "tokenworker", "org": org})
+		key.Wipe()
+		return err
+	}
+	if err := unwrap(s.key.OrgID); err != nil {
+		return fmt.Errorf("unwrapping the organization's data key: %w", err)
+	}
+	if err := unwrap(otherOrg); !errors.Is(err, tokenworker.ErrSealBroken) {
+		return fmt.Errorf("unwrapping the data key for another organization gave: %w", orNone(err))
+	}
+	return nil
 }
 
 var errNone = errors.New("no error")
@@ -182,192 +206,4 @@ func orNone(err error) error {
 		return errNone
 	}
 	return err
-}
-
-func (s *story) refuse(ctx context.Context) (string, error) {
-	before, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	// A sealed payload under the name of another connection.
-	moved, _, err := s.event("moved", s.other)
-	if err != nil {
-		return "", err
-	}
-	if err := s.seal(ctx, moved); err != nil {
-		return "", err
-	}
-	original, err := events.Decoder{}.Decode(s.first)
-	if err != nil {
-		return "", err
-	}
-	moved.Sealed = original.Sealed
-	m, err := moved.Message()
-	if err != nil {
-		return "", err
-	}
-	if _, err := s.deadLetter(ctx, m, events.CodeSealBroken); err != nil {
-		return "", err
-	}
-	// Two whose tokens are in clear; they come back later.
-	for _, name := range []string{"late", "later"} {
-		e, _, err := s.event(name, s.key)
-		if err != nil {
-			return "", err
-		}
-		if m, err = e.PlainMessage(); err != nil {
-			return "", err
-		}
-		letter, err := s.deadLetter(ctx, m, events.CodePlainRefused)
-		if err != nil {
-			return "", err
-		}
-		s.letters = append(s.letters, letter)
-	}
-	if err := s.settled(ctx); err != nil { // by then what was in clear is overwritten
-		return "", err
-	}
-	if _, err := s.dev.store.Get(ctx, s.other); !errors.Is(err, tokenworker.ErrNotFound) {
-		return "", fmt.Errorf("looking up the other connection gave: %w", orNone(err))
-	}
-	return fmt.Sprintf("%s once, %s twice; each opens to the event it was", string(events.CodeSealBroken), string(events.CodePlainRefused)),
-		s.unchanged(ctx, before)
-}
-
-func (s *story) replace(ctx context.Context) (string, error) {
-	before, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	e, set, err := s.event("second", s.key)
-	if err != nil {
-		return "", err
-	}
-	if err := s.seal(ctx, e); err != nil {
-		return "", err
-	}
-	if s.second, err = e.Message(); err != nil {
-		return "", err
-	}
-	stamp, err := s.publish(ctx, s.second, events.Stored)
-	if err != nil {
-		return "", err
-	}
-	s.newest = set
-	r, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := expect(r.Stamp == stamp && stamp.Compare(before.Stamp) > 0, "the record is at %s", r.Stamp); err != nil {
-		return "", err
-	}
-	if _, err := s.dev.sealer.Open(ctx, s.key, r.Fence, before.Sealed); !errors.Is(err, tokenworker.ErrSealBroken) {
-		return "", fmt.Errorf("opening the older set in the newer record gave: %w", orNone(err))
-	}
-	return fmt.Sprintf("stamp %s after %s; the older set does not open in the newer record", r.Stamp, before.Stamp),
-		s.holds(ctx, r)
-}
-
-// restart also lets the stream forget the message ids it has seen, as it does in an upgrade.
-func (s *story) restart(ctx context.Context) (string, error) {
-	before, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	if _, err := s.scan(ctx); err != nil { // what shutting down tidies away
-		return "", err
-	}
-	if err := s.stop(); err != nil {
-		return "", err
-	}
-	begun := time.Now()
-	if err := s.run(ctx, true); err != nil {
-		return "", err
-	}
-	if err := s.unchanged(ctx, before); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("after %d ms", time.Since(begun).Milliseconds()), s.holds(ctx, before)
-}
-
-func (s *story) redeliver(ctx context.Context) (string, error) {
-	before, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	repeated, err := send(ctx, s.publisher, s.first)
-	if err != nil {
-		return "", err
-	}
-	if err := s.replay(ctx, s.letters[0]); err != nil {
-		return "", err
-	}
-	if err := s.settled(ctx); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("the first event again at sequence %d, and a replayed dead letter", repeated), s.unchanged(ctx, before)
-}
-
-func (s *story) disconnect(ctx context.Context) (string, error) {
-	e, err := events.NewDisconnect(s.key, "demo", "", time.Now())
-	if err != nil {
-		return "", err
-	}
-	m, err := e.Message()
-	if err != nil {
-		return "", err
-	}
-	stamp, err := s.publish(ctx, m, events.Disconnected)
-	if err != nil {
-		return "", err
-	}
-	r, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s at stamp %s; its set waits for revocation", r.Status, r.Stamp),
-		expect(r.Status == tokenworker.Disconnecting && r.Stamp == stamp && r.Sealed == nil && len(r.Revoke) == 1,
-			"the record is %s at %s with %d sets to revoke", r.Status, r.Stamp, len(r.Revoke))
-}
-
-func (s *story) comeLate(ctx context.Context) (string, error) {
-	repeated, err := send(ctx, s.publisher, s.second)
-	if err != nil {
-		return "", err
-	}
-	for _, letter := range s.letters {
-		if err := s.replay(ctx, letter); err != nil {
-			return "", err
-		}
-	}
-	if err := s.settled(ctx); err != nil {
-		return "", err
-	}
-	r, err := s.record(ctx)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("the second event again at sequence %d, and two replays; one more set to revoke", repeated),
-		expect(r.Status == tokenworker.Disconnecting && r.Sealed == nil && len(r.Revoke) == 2,
-			"the record is %s with %d sets to revoke", r.Status, len(r.Revoke))
-}
-
-// scan looks through every file, and makes sure that it would have found something.
-func (s *story) scan(context.Context) (string, error) {
-	control, err := scanFiles(s.dir, map[string]string{"company id": s.key.CompanyID})
-	if err != nil {
-		return "", err
-	}
-	for _, place := range []string{"store.db", "nats" + string(filepath.Separator), "worker.log"} {
-		found := slices.ContainsFunc(control.found, func(f string) bool { return strings.HasPrefix(f, place) })
-		if err := expect(found, "the scan does not find what is in clear in %s", place); err != nil {
-			return "", err
-		}
-	}
-	looked, err := scanFiles(s.dir, s.secrets)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d tokens in %d files of %d KiB", len(s.secrets), looked.files, looked.bytes>>10),
-		expect(len(looked.found) == 0, "%v", looked.found)
 }

@@ -92,21 +92,59 @@ func (s *story) deadLetter(ctx context.Context, m events.Message, code events.Co
 		}
 		return letter, expect(reflect.DeepEqual(opened.Original, m) && opened.Stamp == stamp, "the dead letter is of another event")
 	}
-	return events.Message{}, fmt.Errorf("there is no dead letter of event %s with code %s", stamp, code)
+	return events.Message{}, fmt.Errorf("there is no dead letter of event %s with code %s", stamp, string(code))
 }
 
-// replay publishes the replay of a dead letter, as an operator does.
-func (s *story) replay(ctx context.Context, letter events.Message) error {
-	m, err := events.Replay(letter)
+// occupy leaves an event of another connection unsettled until it is released. NATS drops the files of a stream that gets
+// empty, and with them what the worker should have overwritten.
+func (s *story) occupy(ctx context.Context) (release func() error, err error) {
+	if _, err := s.publisher.PauseConsumer(ctx, streams.In, streams.Disconnect, time.Now().Add(stepLimit)); err != nil {
+		return nil, fmt.Errorf("holding up disconnects: %w", err)
+	}
+	if err := s.disconnectBystander(ctx); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if _, err := s.publisher.ResumeConsumer(ctx, streams.In, streams.Disconnect); err != nil {
+			return fmt.Errorf("letting disconnects go on: %w", err)
+		}
+		// A resumed consumer delivers when the next message comes (nats-server 2.15).
+		if err := s.disconnectBystander(ctx); err != nil {
+			return err
+		}
+		return s.settled(ctx, 0)
+	}, nil
+}
+
+func (s *story) disconnectBystander(ctx context.Context) error {
+	bystander := s.key
+	bystander.OrgID = "bystander"
+	e, err := events.NewDisconnect(bystander, "demo", "", time.Now())
+	if err != nil {
+		return err
+	}
+	m, err := e.Message()
 	if err == nil {
 		_, err = send(ctx, s.publisher, m)
 	}
 	return err
 }
 
-// settled waits until the worker is done with every event, and makes sure that it has parked none and refused only the
-// three that are bad.
-func (s *story) settled(ctx context.Context) error {
+// replay publishes the replay of a dead letter of an event in clear, as an operator does.
+func (s *story) replay(ctx context.Context, i int) error {
+	if i >= len(s.letters) {
+		return errors.New("there is no dead letter to replay")
+	}
+	m, err := events.Replay(s.letters[i])
+	if err == nil {
+		_, err = send(ctx, s.publisher, m)
+	}
+	return err
+}
+
+// settled waits until no more than some events are unsettled, and makes sure that the worker has parked none and refused
+// only the three that are bad.
+func (s *story) settled(ctx context.Context, but uint64) error {
 	counts := map[string]uint64{}
 	for {
 		for _, name := range []string{streams.In, streams.Parked, streams.DLQ} {
@@ -116,7 +154,7 @@ func (s *story) settled(ctx context.Context) error {
 			}
 			counts[name] = stream.CachedInfo().State.Msgs
 		}
-		if counts[streams.In] == 0 {
+		if counts[streams.In] <= but {
 			return expect(counts[streams.Parked] == 0 && counts[streams.DLQ] == 3, "%d events are parked and %d refused",
 				counts[streams.Parked], counts[streams.DLQ])
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,7 +55,7 @@ type target struct {
 	opened  store
 	service tokenworker.KeyService
 	js      jetstream.JetStream
-	closers []func() error
+	closers
 }
 
 // target chooses what a command works on.
@@ -81,17 +82,22 @@ func (a *app) onTarget(f *targetFlags, action func(context.Context, *cli.Command
 		if err != nil {
 			return err
 		}
-		err = action(ctx, c, t)
-		return errors.Join(err, t.close())
+		return errors.Join(action(ctx, c, t), t.close())
 	}
 }
 
-func (t *target) close() error {
+// closers undo what was opened.
+type closers []func() error
+
+func (c *closers) onClose(f func() error) { *c = append(*c, f) }
+
+// close undoes the last first, and is done once.
+func (c *closers) close() error {
 	var errs []error
-	for i := len(t.closers) - 1; i >= 0; i-- {
-		errs = append(errs, t.closers[i]())
+	for _, f := range slices.Backward(*c) {
+		errs = append(errs, f())
 	}
-	t.closers = nil
+	*c = nil
 	return errors.Join(errs...)
 }
 
@@ -103,7 +109,7 @@ func (t *target) store(ctx context.Context) (store, error) {
 			return nil, err
 		}
 		t.opened = s
-		t.closers = append(t.closers, closeStore)
+		t.onClose(closeStore)
 	}
 	return t.opened, nil
 }
@@ -144,7 +150,7 @@ func (t *target) jetStream(ctx context.Context, opts ...nats.Option) (jetstream.
 		if err != nil {
 			return nil, err
 		}
-		t.closers = append(t.closers, func() error { nc.Close(); return nil })
+		t.onClose(func() error { nc.Close(); return nil })
 		if t.js, err = jetstream.New(nc); err != nil {
 			return nil, fmt.Errorf("opening JetStream: %w", err)
 		}

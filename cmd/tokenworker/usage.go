@@ -25,7 +25,7 @@ func wrongUse(format string, args ...any) error { return &usageError{fmt.Sprintf
 
 // strict makes a command and all below it refuse what they do not understand, by returning an error.
 func strict(c *cli.Command) *cli.Command {
-	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error { return err }
+	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
 	if c.ArgValidator == nil {
 		c.ArgValidator = noArguments
 	}

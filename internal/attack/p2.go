@@ -80,9 +80,10 @@ func shuffleOnDynamoDB(ctx context.Context, e *env, n int) error {
 	if err != nil {
 		return err
 	}
+	h := newHistory(e.rand, n, "org") // with the same seed as on SQLite, so that the hashes can be compared
 	faults := newFaultPlan(e.rand.Uint64(), 50, proxy.Throttle, proxy.DropReply)
 	c.dynamoDB.SetFault(faults.next)
-	err = e.compareOrders(ctx, newHistory(e.rand, n, "org"), ordered, shuffled)
+	err = e.compareOrders(ctx, h, ordered, shuffled)
 	e.did("%d faults", faults.count())
 	return err
 }

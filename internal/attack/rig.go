@@ -216,14 +216,19 @@ func unsettled(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 
 // awaitSettled waits until every event is settled, and none is parked.
 func (r *rig) awaitSettled(ctx context.Context, js jetstream.JetStream, limit time.Duration) error {
+	return r.awaitSettledBut(ctx, js, limit, 0)
+}
+
+// awaitSettledBut waits until no more than the given number are left.
+func (r *rig) awaitSettledBut(ctx context.Context, js jetstream.JetStream, limit time.Duration, left uint64) error {
 	var n uint64
-	err := process.Await(ctx, limit, "every event is settled", func() (bool, error) {
+	err := process.Await(ctx, limit, "the events are settled", func() (bool, error) {
 		if r.ended() {
 			return false, errEndedByItself
 		}
 		var err error
 		n, err = unsettled(ctx, js)
-		return err == nil && n == 0, nil
+		return err == nil && n <= left, nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %d are not", err, n)

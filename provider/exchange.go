@@ -1,0 +1,142 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxBodyBytes = 1 << 20 // of an answer
+
+	// maxRetryAfter bounds what a provider may ask for. Longer ones are as good as never.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// request is one request to a provider, not yet sent.
+type request struct {
+	method string
+	url    *url.URL
+	header http.Header
+	body   []byte
+}
+
+// reply is what came back. Without a status there is only the fault.
+type reply struct {
+	status     int
+	retryAfter time.Duration
+	mediaType  string
+	body       []byte // nil if it could not be read whole
+	fault      Code   // why there is no status
+	wrote      bool   // something of the request reached the network
+}
+
+// encode puts parameters into the body.
+func (r *request) encode(style sendStyle, params map[string]string) error {
+	switch style {
+	case sendForm:
+		form := url.Values{}
+		for name, value := range params {
+			form.Set(name, value)
+		}
+		r.body = []byte(form.Encode())
+		r.header.Set("Content-Type", "application/x-www-form-urlencoded")
+	case sendJSON:
+		body, err := json.Marshal(params)
+		if err != nil {
+			return err
+		}
+		r.body = body
+		r.header.Set("Content-Type", "application/json")
+	case sendBearer:
+	}
+	return nil
+}
+
+// exchange sends a request once and reads the answer. It never follows a redirect and never sends anything twice.
+func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	var conn *countingConn
+	var before int64
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		conn, _ = info.Conn.(*countingConn)
+		before = conn.writes.Load()
+	}})
+
+	req := (&http.Request{Method: r.method, URL: r.url, Header: r.header, Host: r.url.Host}).WithContext(ctx)
+	if len(r.body) > 0 {
+		// Without GetBody: the transport cannot begin the body a second time.
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "tokenworker")
+	for name, value := range p.headers {
+		req.Header.Set(name, value)
+	}
+
+	resp, err := c.session(p).transport.RoundTrip(req)
+	wrote := conn != nil && conn.writes.Load() > before
+	if err != nil {
+		return reply{fault: faultOf(err, wrote), wrote: wrote}
+	}
+	defer resp.Body.Close()
+	return reply{
+		status:     resp.StatusCode,
+		retryAfter: retryAfter(resp.Header.Get("Retry-After"), c.cfg.Now()),
+		mediaType:  resp.Header.Get("Content-Type"),
+		body:       readBody(resp),
+		wrote:      true,
+	}
+}
+
+// faultOf names an error of the transport, whose text may hold a URL or what the provider sent.
+func faultOf(err error, wrote bool) Code {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return CodeCanceled
+	case errors.Is(err, errAddressRefused):
+		return CodeAddressRefused
+	case errors.Is(err, errTLS):
+		return CodeTLSFailed
+	case !wrote:
+		return CodeUnreachable
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return CodeTimeout
+	}
+	return CodeConnectionLost
+}
+
+// readBody returns nil for a body that is too large, cut off, or packed although nobody asked for that.
+func readBody(resp *http.Response) []byte {
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodyBytes+1))
+	if err != nil || len(body) > maxBodyBytes {
+		return nil
+	}
+	return body
+}
+
+// retryAfter reads the header in both of its forms (RFC 9110 section 10.2.3).
+func retryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}

@@ -1,0 +1,69 @@
+package provider
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// Introspect asks the provider about the set (RFC 7662, or the provider's own way): about its refresh token where there
+// is one and the provider does not want it otherwise.
+//
+//   - OK: the token is good, and the answer's Identity says what for.
+//   - Reauth: it is not.
+//   - Anything else: the provider could not be asked.
+//
+// The key may lack its company, which is what introspection then finds out.
+func (c *Client) Introspect(ctx context.Context, p *Provider, key tokenworker.Key, set tokenworker.TokenSet) Answer {
+	switch chosen := p.introspect.choose(set); {
+	case !p.Enabled():
+		return ended(Misconfigured, CodeNotEnabled)
+	case !p.Introspects() || len(chosen) == 0:
+		return ended(Unsupported, CodeUnsupported)
+	default:
+		r, fault := c.prepare(ctx, p, p.about(p.introspect.operation, p.urls.introspect, chosen[0], key, set,
+			func(m *metadata) string { return m.Introspection }))
+		if fault.Outcome != OK {
+			return fault
+		}
+		return p.introspected(c.exchange(ctx, p, r), set)
+	}
+}
+
+// introspected reads the reply to an introspection.
+func (p *Provider) introspected(r reply, set tokenworker.TokenSet) Answer {
+	bearer := p.introspect.send == sendBearer
+	doc, readable := parseDocument(r.mediaType, r.body)
+	failed := p.classify(r)
+	switch {
+	case failed.Outcome == Reauth, bearer && r.status == http.StatusUnauthorized:
+		failed.Outcome, failed.Code = Reauth, CodeInvalidToken
+		return failed
+	case r.status != http.StatusOK || !readable || speaksOfError(doc):
+		return failed
+	}
+	dead := slices.Contains(p.introspect.dead, doc.text(p.introspect.status)) && p.introspect.status != ""
+	active, said := doc["active"].(bool) // RFC 7662 section 2.2
+	switch {
+	case dead || said && !active:
+		return Answer{Outcome: Reauth, Code: CodeInvalidToken, Status: r.status}
+	case !bearer && !said:
+		return failed
+	}
+	secrets := [][]byte{
+		set.AccessToken.Reveal(), set.RefreshToken.Reveal(), set.IDToken.Reveal(), p.secret.Reveal(),
+	}
+	id := Identity{
+		CompanyID:    clearText(doc.text(p.introspect.company), secrets...),
+		ConnectionID: clearText(doc.text(p.introspect.connection), secrets...),
+		Subject:      clearText(doc.text("sub"), secrets...),
+		Scope:        clearText(scopes(doc["scope"]), secrets...),
+		ExpiresAt:    instant(doc["exp"]),
+	}
+	if tokenworker.ValidatePart(id.CompanyID) != nil {
+		id.CompanyID = ""
+	}
+	return Answer{Outcome: OK, Status: r.status, Identity: id}
+}

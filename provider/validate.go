@@ -1,0 +1,135 @@
+package provider
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// defaults fills in what no file says.
+func (d *draft) defaults() {
+	p := &d.Provider
+	p.Name = cmp.Or(p.Name, p.ID)
+	p.Rotation = cmp.Or(p.Rotation, unknown.Rotation)
+	p.Margin = cmp.Or(p.Margin, unknown.Margin)
+	p.RevocationScope = cmp.Or(p.RevocationScope, unknown.RevocationScope)
+	p.DisconnectScope = cmp.Or(p.DisconnectScope, unknown.DisconnectScope)
+	p.body = cmp.Or(p.body, sendForm)
+	p.clientIDParam = cmp.Or(p.clientIDParam, "client_id")
+	if p.issuer == "" {
+		p.auth = cmp.Or(p.auth, authBasic) // the one that RFC 6749 section 2.3.1 has every server support
+	}
+	for _, op := range []*operation{&p.revoke, &p.introspect.operation} {
+		op.method = cmp.Or(op.method, http.MethodPost)
+		op.send = cmp.Or(op.send, sendForm)
+		op.param = cmp.Or(op.param, "token") // RFC 7009 section 2.1, RFC 7662 section 2.1
+	}
+}
+
+var (
+	headerName  = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+	headerValue = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?$`)
+)
+
+// reservedHeaders are set by the client itself, or would change how the transport treats a request.
+var reservedHeaders = []string{
+	"Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
+}
+
+// validate reports every mistake of a provider, and derives its URL templates.
+func (d *draft) validate() error {
+	p := &d.Provider
+	errs := []error{
+		d.template("token_url", p.tokenURL, &p.urls.token),
+		d.template("revoke.url", p.revoke.url, &p.urls.revoke),
+		d.template("introspect.url", p.introspect.url, &p.urls.introspect),
+		d.validateIssuer(),
+		d.validatePolicy(),
+	}
+	mistake := func(wrong bool, field, what string) {
+		if wrong {
+			errs = append(errs, d.errorf(field, "%s", what))
+		}
+	}
+	for name, value := range p.headers {
+		wrong := !headerName.MatchString(name) || !headerValue.MatchString(value) ||
+			slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name))
+		mistake(wrong, "headers", "a header is malformed, or one that the client sets itself")
+	}
+	for name := range p.params {
+		mistake(slices.Contains([]string{"grant_type", "refresh_token", "client_secret", "client_assertion",
+			"client_assertion_type", p.clientIDParam}, name), "params", "a parameter is one that the client sets itself")
+	}
+	for _, name := range p.Unverified {
+		_, known := providerFields[name]
+		mistake(!known && name != "all", "unverified", "a name is not that of a field")
+	}
+	mistake(p.revoke.method == http.MethodGet, "revoke.method", "a revocation is no GET")
+	mistake(p.introspect.token == bothTokens, "introspect.token", "an introspection is about one token")
+	mistake(p.urls.token.has(varToken), "token_url", "a token in the URL")
+	mistake(p.urls.introspect.has(varToken), "introspect.url", "a token in the URL")
+	mistake(p.introspect.method == http.MethodGet && p.introspect.send != sendBearer, "introspect.method",
+		"a GET has no body to send a token in, only send: bearer")
+	mistake((p.introspect.status == "") != (len(p.introspect.dead) == 0), "introspect", "status and dead need each other")
+	plain := p.urls.token.plain() || p.urls.revoke.plain() || p.urls.introspect.plain() || strings.HasPrefix(p.issuer, "http:")
+	mistake(plain && len(p.allowNetworks) == 0, "", "plain HTTP is for networks that allow_networks lists")
+	return errors.Join(errs...)
+}
+
+func (d *draft) validatePolicy() error {
+	p := &d.Provider
+	switch {
+	case (p.Rotation == Grace) != (p.GracePeriod > 0):
+		return d.errorf("grace", "rotation: grace and a grace period need each other")
+	case p.HardExpiry > 0 && p.HardExpiry < p.IdleExpiry:
+		return d.errorf("idle_expiry", "longer than the hard expiry")
+	}
+	return nil
+}
+
+// template fills the provider's values into a URL. One that lacks a value is left out until [draft.enable].
+func (d *draft) template(field, raw string, dst *template) error {
+	if raw == "" {
+		return nil
+	}
+	filled, err := fillTemplate(raw, d.values)
+	if err == nil {
+		*dst, err = parseTemplate(filled)
+	}
+	if err != nil && (!errors.Is(err, errTemplateUnset) || d.client != (clientConfig{})) {
+		return d.errorf(field, "%w", err)
+	}
+	return nil
+}
+
+// validateIssuer fills and checks the issuer. It is one for all connections: ids do not choose whom to trust.
+func (d *draft) validateIssuer() error {
+	p := &d.Provider
+	for _, host := range p.hosts {
+		if _, err := parseTemplate("https://" + host); err != nil || strings.ContainsAny(host, "/?{") {
+			return d.errorf("hosts", "not a list of host names, or of hosts with their ports")
+		}
+	}
+	if p.issuer == "" {
+		return nil
+	}
+	filled, err := fillTemplate(p.issuer, p.values)
+	if err == nil {
+		_, err = parseTemplate(filled)
+	}
+	switch u, parseErr := url.Parse(filled); {
+	case errors.Is(err, errTemplateUnset) && p.client == clientConfig{}:
+		return nil
+	case err != nil:
+		return d.errorf("issuer", "%w", err)
+	case strings.ContainsAny(filled, "{?") || parseErr != nil || u.Host == "":
+		return d.errorf("issuer", "not a URL without a query and without ids in it")
+	}
+	p.issuer = filled
+	return nil
+}
