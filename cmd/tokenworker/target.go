@@ -17,11 +17,13 @@ import (
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/rotator"
 )
 
 // store is what the commands ask of a store.
 type store interface {
 	consumer.Store
+	rotator.Store
 	keyStore
 	epochs
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]

@@ -2,19 +2,23 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rotator"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -23,6 +27,7 @@ import (
 type workerFlags struct {
 	allowPlain bool
 	scope      string
+	providers  []string // files
 
 	// Zero is the default of package consumer.
 	concurrency   int
@@ -38,6 +43,10 @@ func (f *workerFlags) flags() []cli.Flag {
 		&cli.StringFlag{
 			Name: "scope", Sources: env("scope"), Destination: &f.scope, Value: "org",
 			Usage: "who shares a data key: org, token (nobody) or pool:`N`",
+		},
+		&cli.StringSliceFlag{
+			Name: "providers", Sources: env("providers"), Destination: &f.providers,
+			Usage: "`FILE` that overrides or adds providers and names their clients; repeatable",
 		},
 	}
 }
@@ -63,9 +72,10 @@ type parts struct {
 	js      jetstream.JetStream
 }
 
-// worker is a consumer.Worker and what it was made of.
+// worker handles events and refreshes what is due.
 type worker struct {
-	*consumer.Worker
+	consumer *consumer.Worker
+	rotator  *rotator.Rotator
 	parts
 	epoch  uint64
 	keys   *events.Keyring
@@ -90,14 +100,74 @@ func (f *workerFlags) newWorker(
 	if w.keys, err = events.NewKeyring(p.store, p.service, events.KeyringConfig{}); err != nil {
 		return nil, fmt.Errorf("opening the event keys: %w", err)
 	}
-	w.Worker, err = consumer.New(consumer.Config{
+	gateway, err := f.gateway(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.rotator, err = rotator.New(rotator.Config{
+		Process: processName(), Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+	}, p.js, p.store, w.sealer, gateway)
+	if err != nil {
+		return nil, fmt.Errorf("making the rotator: %w", err)
+	}
+	w.consumer, err = consumer.New(consumer.Config{
 		Epoch: w.epoch, AllowPlain: f.allowPlain, Acquired: f.concurrency, Grace: f.shutdownLimit,
-		Due: rotator.Schedule{}.Due, Logger: log, Registerer: metrics,
-	}, p.js, w.keys, w.sealer, p.store)
+		Policy: func(id string) consumer.Policy {
+			policy, _ := gateway.Policy(id)
+			return consumer.Policy{Static: !policy.Rotates(), NarrowRevocation: policy.RevokesNarrowly()}
+		},
+		Due: func(k tokenworker.Key, at time.Time, set tokenworker.TokenSet) time.Time {
+			policy, _ := gateway.Policy(k.ProviderID)
+			return rotator.DueAfter(policy, k, at, set)
+		},
+		Logger: log, Registerer: metrics,
+	}, p.js, w.keys, w.sealer, p.store, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the worker: %w", err)
 	}
 	return w, nil
+}
+
+// Run handles events and refreshes what is due until ctx ends, and then finishes what is under way.
+func (w *worker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.consumer.Run(ctx) })
+	g.Go(func() error { return w.rotator.Run(ctx) })
+	return g.Wait()
+}
+
+// gateway loads the catalogue with what the files say.
+func (f *workerFlags) gateway(ctx context.Context) (*provider.Gateway, error) {
+	catalogue, err := loadCatalogue(ctx, f.providers)
+	if err != nil {
+		return nil, err
+	}
+	return provider.NewGateway(catalogue, provider.NewClient(provider.Config{})), nil
+}
+
+func loadCatalogue(ctx context.Context, files []string) (*provider.Catalogue, error) {
+	var sources []provider.Source
+	for _, name := range files {
+		yaml, err := os.ReadFile(name) //nolint:gosec // the operator names it
+		if err != nil {
+			return nil, wrongUse("--providers: %v", err)
+		}
+		sources = append(sources, provider.Source{Name: name, YAML: yaml})
+	}
+	catalogue, err := provider.Load(ctx, nil, sources...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the providers: %w", err)
+	}
+	return catalogue, nil
+}
+
+// processName names this process among all that ever ran.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text())
 }
 
 // currentEpoch is the epoch of the stream of events, if it is the highest that the store has given.
