@@ -127,11 +127,13 @@ func (r *rig) acquire(k tokenworker.Key) demoprovider.Tokens {
 	r.t.Helper()
 	tokens, err := r.server.Grant("worker", k.String(), "")
 	must(r.t, err)
-	r.store(k, tokens)
+	if v := r.store(k, tokens); v != tokenworker.Applied {
+		r.t.Fatalf("the acquisition was %s", v)
+	}
 	return tokens
 }
 
-func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) {
+func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) tokenworker.Verdict {
 	r.t.Helper()
 	set := tokenworker.TokenSet{
 		AccessToken: tokenworker.SecretString(tokens.AccessToken), RefreshToken: tokenworker.SecretString(tokens.RefreshToken),
@@ -148,9 +150,7 @@ func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) {
 		Spendable: tokenworker.NewFingerprint(k, set.RefreshToken), KeepRevocations: policy.RevokesNarrowly(),
 	})
 	must(r.t, err)
-	if v != tokenworker.Applied {
-		r.t.Fatalf("the acquisition was %s", v)
-	}
+	return v
 }
 
 func (r *rig) disconnect(k tokenworker.Key) {
