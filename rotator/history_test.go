@@ -70,7 +70,20 @@ func (h *history) disconnect() {
 
 func (h *history) do(t *rapid.T) {
 	rot := rapid.SampledFrom(h.rots).Draw(t, "process")
-	must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, rapid.Bool().Draw(t, "forced")))
+	h.oneUse(func() { must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, rapid.Bool().Draw(t, "forced"))) })
+}
+
+// oneUse fails if a token that may be spent is posted again, unless as the last resort: the attempt before it is
+// unresolved, and the access token has expired.
+func (h *history) oneUse(do func()) {
+	before, _ := h.record()
+	doubtful := h.server.Totals().Doubtful
+	do()
+	last := before.Claim != nil && !h.clock.Now().Before(before.ExpiresAt)
+	if h.server.Totals().Doubtful > doubtful && !last {
+		h.Fatalf("OneUse: a token that may be spent was posted again; claim %v, expires %s, now %s", before.Claim, before.ExpiresAt,
+			h.clock.Now())
+	}
 }
 
 func (h *history) refresh(t *rapid.T) { h.do(t) }
@@ -153,7 +166,7 @@ func (h *history) settle() {
 	for range 12 {
 		h.advance(2 * time.Hour)
 		for _, rot := range h.rots {
-			must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, false))
+			h.oneUse(func() { must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, false)) })
 		}
 	}
 	h.check()
