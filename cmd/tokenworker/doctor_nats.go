@@ -95,7 +95,7 @@ func examineStreams(ctx context.Context, t *target) []finding {
 		return []finding{{bad, "streams: " + err.Error(), "whether events can be handled is not known"}}
 	}
 	fs := asFindings(differences)
-	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked} {
+	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked, streams.Rescue, streams.Sweep} {
 		if s, err := js.Stream(ctx, name); err == nil {
 			fs = append(fs, examineStream(name, s.CachedInfo())...)
 		}
@@ -148,6 +148,7 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 	for _, q := range []struct{ stream, what, why string }{
 		{streams.DLQ, "dead letters", "each is an event that had no effect; see `tokenworker dlq list`"},
 		{streams.Parked, "parked events", "each waits for a key that is refused or a record that is full; the log says which"},
+		{streams.Rescue, "rescued token sets", "each is a provider's answer that the store has not taken yet; the store is or was down"},
 	} {
 		s, err := js.Stream(ctx, q.stream)
 		if err != nil {
@@ -157,7 +158,7 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 			fs = append(fs, finding{warn, fmt.Sprintf("%s: %d", q.what, n), q.why})
 		}
 	}
-	for _, durable := range []string{streams.Acquired, streams.Disconnect, streams.Replay} {
+	for _, durable := range []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Replay} {
 		c, err := js.Consumer(ctx, streams.In, durable)
 		if err != nil {
 			continue // said before

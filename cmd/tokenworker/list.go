@@ -34,13 +34,14 @@ func (a *app) listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			out := newListing(a.stdout, flags.json, "KEY", "STATUS", "STAMP", "EXPIRES", "ACQUIRED")
+			out := newListing(a.stdout, flags.json, "KEY", "STATUS", "STAMP", "EXPIRES", "DUE", "REFRESHED", "FAILURE")
 			for r, err := range s.Records(ctx, flags.org) {
 				if err != nil {
 					return errors.Join(fmt.Errorf("listing connections: %w", err), out.close())
 				}
 				v := view(r)
-				out.row(v, v.Key, string(v.Status), r.Stamp.String(), timeCell(v.ExpiresAt), timeCell(v.AcquiredAt))
+				out.row(v, v.Key, string(v.Status), r.Stamp.String(), timeCell(v.ExpiresAt), timeCell(v.DueAt),
+					timeCell(v.RefreshedAt), failureCell(r))
 			}
 			return out.close()
 		}),
@@ -99,8 +100,14 @@ type recordView struct {
 	Issuer               string             `json:"issuer,omitempty"`
 	ProviderConnectionID string             `json:"provider_connection_id,omitempty"`
 	ConsentRef           string             `json:"consent_ref,omitempty"`
+	Failures             int                `json:"failures,omitempty"`
+	FailureCode          string             `json:"failure_code,omitempty"`
 	ClaimOwner           string             `json:"claim_owner,omitempty"`
+	ClaimAt              time.Time          `json:"claim_at,omitzero"`
 	ClaimUntil           time.Time          `json:"claim_until,omitzero"`
+	LastResort           bool               `json:"last_resort,omitempty"` // of the claim
+	RevokingUntil        time.Time          `json:"revoking_until,omitzero"`
+	Unannounced          []string           `json:"unannounced,omitempty"` // kinds of events, as far as the record knows
 	SealedBytes          int                `json:"sealed_bytes"`
 	ToRevoke             int                `json:"to_revoke"`
 	EventsRemembered     int                `json:"events_remembered"`
@@ -116,12 +123,27 @@ func view(r tokenworker.Record) recordView {
 		DueAt: r.DueAt, RevokeAt: r.RevokeAt, RemoveAt: r.RemoveAt,
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer, ProviderConnectionID: r.ProviderConnectionID,
 		ConsentRef: r.ConsentRef, SealedBytes: len(r.Sealed), ToRevoke: len(r.Revoke),
+		Failures: r.Failures, FailureCode: r.FailureCode,
 		EventsRemembered: len(r.Seen), SpentRemembered: len(r.Spent),
 	}
-	if r.Claim != nil {
-		v.ClaimOwner, v.ClaimUntil = r.Claim.Owner, r.Claim.Until
+	if c := r.Claim; c != nil {
+		v.ClaimOwner, v.ClaimAt, v.ClaimUntil, v.LastResort = c.Owner, c.At, c.Until, c.LastResort
+	}
+	if r.Revoking != nil {
+		v.RevokingUntil = r.Revoking.Until
+	}
+	if r.Owed != nil {
+		v.Unannounced = r.Owed.Kinds
 	}
 	return v
+}
+
+// failureCell says how often in a row, and why, a refresh or a revocation failed.
+func failureCell(r tokenworker.Record) string {
+	if r.Failures == 0 && r.FailureCode == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%d %s", r.Failures, r.FailureCode)
 }
 
 func timeCell(t time.Time) string {

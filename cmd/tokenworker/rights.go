@@ -64,16 +64,27 @@ func workerNeeds() []string {
 		"tokens.v1.event.stored." + somewhere,
 		"tokens.v1.dlq.too_old.acquired." + somewhere,
 		"tokens.v1.parked.acquired." + somewhere,
+		"tokens.v1.rescue." + somewhere,
+		"tokens.v1.sweep.provider.0",
+		"$JS.API.STREAM.INFO." + streams.Out,
+		"$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.refreshed." + somewhere, // whether it was announced
+	}
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
+		needs = append(needs, "$JS.API.STREAM.MSG.GET."+name)
+	}
+	for _, name := range []string{streams.In, streams.Parked} {
+		needs = append(needs, "$JS.API.STREAM.MSG.DELETE."+name)
 	}
 	for _, stream := range []struct {
 		name     string
 		durables []string
 	}{
-		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Replay}},
+		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Replay}},
 		{streams.Parked, []string{streams.ParkedRetry}},
+		{streams.Rescue, []string{streams.Rescuer}},
+		{streams.Sweep, []string{streams.Sweeper}},
 	} {
-		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name, "$JS.API.STREAM.MSG.GET."+stream.name,
-			"$JS.API.STREAM.MSG.DELETE."+stream.name)
+		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name)
 		for _, durable := range stream.durables {
 			consumer := stream.name + "." + durable
 			needs = append(needs, "$JS.API.CONSUMER.INFO."+consumer, pullSubject(stream.name, durable),
@@ -91,6 +102,7 @@ func pullSubject(stream, durable string) string {
 func workerExcess() []string {
 	return []string{
 		"tokens.v1.acquired." + somewhere, "tokens.v1.disconnect." + somewhere, // forge events
+		"tokens.v1.refresh." + somewhere,
 		"tokens.v1.replay.too_old.acquired." + somewhere,
 		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
 		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
