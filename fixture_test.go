@@ -112,6 +112,36 @@ func claimed(attempt byte) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) { r.Claim = &tokenworker.Claim{Attempt: tokenworker.AttemptID{attempt}} }
 }
 
+func lastResort(r *tokenworker.Record) { r.Claim.LastResort = true }
+
+// revokes is a claim of revocations, which ends a minute after noon.
+func revokes(attempt byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) {
+		r.Revoking = &tokenworker.Claim{Attempt: tokenworker.AttemptID{attempt}, Until: noon.Add(time.Minute)}
+	}
+}
+
+// failedBefore is what earlier failures leave.
+func failedBefore(r *tokenworker.Record) { r.Failures, r.FailureCode = 2, "before" }
+
+func owed(attempt byte) *tokenworker.Owed {
+	return &tokenworker.Owed{Attempt: tokenworker.AttemptID{attempt}, Kinds: []string{"something"}, At: noon}
+}
+
+// owes is an announcement that the attempt's write owes.
+func owes(attempt byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.Owed = owed(attempt) }
+}
+
+// revision names the last write.
+func revision(n byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.Revision = tokenworker.AttemptID{n} }
+}
+
+func dueAt(at time.Time) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.DueAt = at }
+}
+
 func reauthRequired(r *tokenworker.Record) { r.Status = tokenworker.ReauthRequired }
 
 // waiting puts n more sets on the revoke list.
@@ -162,11 +192,16 @@ func (tc verdictCase) run(t *testing.T) {
 
 func clone(r tokenworker.Record) tokenworker.Record {
 	r.Seen, r.Spent, r.Revoke = slices.Clone(r.Seen), slices.Clone(r.Spent), slices.Clone(r.Revoke)
-	if r.Claim != nil {
-		c := *r.Claim
-		r.Claim = &c
-	}
+	r.Claim, r.Revoking, r.Owed = copied(r.Claim), copied(r.Revoking), copied(r.Owed)
 	return r
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
 }
 
 type decision = func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error)

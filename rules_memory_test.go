@@ -67,6 +67,9 @@ func TestRememberingIDs(t *testing.T) {
 		}
 		return r
 	}
+	some := func(ids int) *tokenworker.Record {
+		return edited(*full(0), func(r *tokenworker.Record) { r.Seen = r.Seen[:ids] })
+	}
 	at := func(seq uint64, when time.Time) tokenworker.Event {
 		e := event(seq)
 		e.Entered = when
@@ -101,6 +104,15 @@ func TestRememberingIDs(t *testing.T) {
 		{"a late acquisition waits while every id is needed", edited(*revoking(1000), func(r *tokenworker.Record) {
 			r.Seen, r.Entered = full(0).Seen, noon
 		}), stale, acquire, tokenworker.Full, 64},
+		{"an acquisition leaves the last room to disconnects", some(56), newer, acquire, tokenworker.Full, 56},
+		{"a stale acquisition leaves it to them too", some(56), stale, acquire, tokenworker.Full, 56},
+		{"and so does one with a spent token", edited(*some(56), spent), newer, acquire, tokenworker.Full, 56},
+		{"and so does a late one", edited(*revoking(1000), func(r *tokenworker.Record) {
+			r.Seen, r.Entered = some(56).Seen, noon
+		}), stale, acquire, tokenworker.Full, 56},
+		{"before that there is room for one", some(55), newer, acquire, tokenworker.Applied, 56},
+		{"a disconnect takes the last room", some(63), newer, disconnect, tokenworker.Applied, 64},
+		{"a stale disconnect takes it too", some(63), stale, disconnect, tokenworker.Stale, 64},
 		{"a newer event drops the ids past the window", full(10), newer, acquire, tokenworker.Applied, 55},
 		{"a newer disconnect drops the ids past the window", full(10), newer, disconnect, tokenworker.Applied, 55},
 		{"a stale event drops what the record's own event allows", full(10), stale, acquire, tokenworker.Stale, 55},
@@ -166,6 +178,11 @@ func TestDecisionsDoNotShareMemory(t *testing.T) {
 		{"claim", holding(2, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
 			attempt := tokenworker.Claim{Attempt: tokenworker.AttemptID{byte(seq)}}
 			next, _ := r.TakeClaim(r.Fence, attempt, fingerprint(byte(seq)), tokenworker.AttemptID{})
+			return next
+		}},
+		{"revoke", revoking(5, waiting(3), roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {
+			done := tokenworker.Revocation{Done: [][]byte{sealed(seq % 2)}, Code: "busy"}
+			next, _, _ := tokenworker.Revoked(done)(r)
 			return next
 		}},
 		{"commit", revoking(5, roomy), func(r *tokenworker.Record, seq uint64) tokenworker.Record {

@@ -2,6 +2,7 @@ package tokenworker_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -97,17 +98,27 @@ func (f *fold) wasRevoked(set []byte) bool {
 	return slices.ContainsFunc(f.revoked, func(b []byte) bool { return bytes.Equal(b, set) })
 }
 
+// update does what the rule says of the record, unless it is fenced off.
+func (f *fold) update(t *rapid.T, rule tokenworker.Rule) (tokenworker.Verdict, error) {
+	next, verdict, err := rule(f.record)
+	switch {
+	case errors.Is(err, tokenworker.ErrFenced):
+		return 0, err
+	case err != nil:
+		t.Fatal(err)
+	case next.Status != "":
+		f.become(t, next)
+	}
+	return verdict, nil
+}
+
 // sweep revokes what waits for it.
 func (f *fold) sweep(t *rapid.T) {
-	if f.record == nil {
+	c := tokenworker.Claim{Attempt: tokenworker.AttemptID{1}, Until: noon}
+	if _, err := f.update(t, tokenworker.ClaimRevocations(c, noon)); err != nil {
 		return
 	}
-	next := *f.record
-	next.Revoke, next.RevokeAt = nil, time.Time{}
-	if next.Status == tokenworker.Disconnecting {
-		next.Status, next.DueAt = tokenworker.Disconnected, time.Time{}
-	}
-	f.become(t, next)
+	_, _ = f.update(t, tokenworker.Revoked(tokenworker.Revocation{Attempt: c.Attempt, Done: f.record.Revoke}))
 }
 
 // mustBeSound checks what holds of every record.
@@ -132,8 +143,11 @@ func mustBeSound(t *rapid.T, r *tokenworker.Record) {
 		t.Fatal("a tombstone has something to revoke")
 	case r.RevokeAt.IsZero() != (len(r.Revoke) == 0):
 		t.Fatalf("%d sets wait for revocation, since %s", len(r.Revoke), r.RevokeAt)
-	case len(r.Revoke) > 0 && r.DueAt.IsZero():
+	case (len(r.Revoke) > 0 || r.Status == tokenworker.Disconnecting) && r.DueAt.IsZero():
 		t.Fatal("sets wait for revocation, and nobody will look")
+	case (r.Status == tokenworker.Disconnected || r.Status == tokenworker.ReauthRequired && len(r.Revoke) == 0) &&
+		r.Owed == nil && !r.DueAt.IsZero():
+		t.Fatalf("a %s record is due for nothing, and will be for ever", r.Status)
 	case sets > tokenworker.MaxRevoke+1, len(r.Seen) > tokenworker.MaxSeen, len(r.Spent) > tokenworker.MaxSpent:
 		t.Fatalf("%d sets, %d ids, %d fingerprints", sets, len(r.Seen), len(r.Spent))
 	}

@@ -63,6 +63,7 @@ func failing(f Failure, end func(next *Record)) Rule {
 		}
 		next := *r
 		next.fail(f)
+		next.lookAgain(f.DueAt)
 		end(&next)
 		return next, Applied, nil
 	}
@@ -79,37 +80,49 @@ func Expiring(from Fence, f Failure) Rule {
 		}
 		next := *r
 		next.fail(f)
+		next.lookAgain(f.DueAt)
 		next.Status = ReauthRequired
 		return next, Applied, nil
 	}
 }
 
 // Postponing is the rule for a record that could not be attempted at all, and must not be found due again at once ahead of
-// those that can be helped.
+// those that can be helped. What is due for nothing any more does not become due by it.
 func Postponing(from Fence, f Failure) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Fence != from {
+		if r.Fence != from || r.Status != Active && !r.mustRevoke() {
 			return *r, Stale, nil
 		}
 		next := *r
 		next.fail(f)
+		next.DueAt = f.DueAt
 		return next, Applied, nil
 	}
 }
 
-// fail counts a failure and says when to look again.
+// lookAgain makes the record due at a time (zero: never), but never later than what waits for revocation already is.
+func (r *Record) lookAgain(at time.Time) {
+	if r.RevokeAt.IsZero() || !at.IsZero() && at.Before(r.DueAt) {
+		r.DueAt = at
+	}
+}
+
+// mustRevoke reports whether there is a revocation to end.
+func (r *Record) mustRevoke() bool { return !r.RevokeAt.IsZero() || r.Status == Disconnecting }
+
+// fail counts a failure.
 func (r *Record) fail(f Failure) {
-	r.Failures, r.FailureCode, r.DueAt = r.Failures+1, f.Code, f.DueAt
+	r.Failures, r.FailureCode = r.Failures+1, f.Code
 	if f.Owed != nil {
 		r.Owed = f.Owed
 	}
 }
 
-// Announced is the rule that crosses off what was owed. A record that was due for nothing else is due at dueAt from then on
-// (zero: never).
+// Announced is the rule that crosses off what was owed. A record that is due for nothing else, because nothing is to be
+// refreshed or revoked, is due at dueAt from then on (zero: never).
 func Announced(o Owed, dueAt time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
@@ -119,7 +132,10 @@ func Announced(o Owed, dueAt time.Time) Rule {
 			return *r, Stale, nil
 		}
 		next := *r
-		next.Owed, next.DueAt = nil, dueAt
+		next.Owed = nil
+		if r.Status != Active && !r.mustRevoke() {
+			next.DueAt = dueAt
+		}
 		return next, Applied, nil
 	}
 }
@@ -128,7 +144,7 @@ func Announced(o Owed, dueAt time.Time) Rule {
 // it has expired: revoking twice is harmless. The error is [ErrFenced].
 func ClaimRevocations(c Claim, now time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
-		if r == nil || r.RevokeAt.IsZero() && r.Status != Disconnecting {
+		if r == nil || !r.mustRevoke() {
 			return Record{}, 0, ErrFenced
 		}
 		if r.Revoking != nil && r.Revoking.Attempt != c.Attempt && now.Before(r.Revoking.Until) {
@@ -145,18 +161,22 @@ type Revocation struct {
 	Attempt AttemptID
 	Done    [][]byte  // the sealed sets that need no further attempt: revoked, or given up
 	Code    string    // why the rest remains; empty: nothing remains
-	DueAt   time.Time // when to look again, if something remains
-	Refresh time.Time // when an active record is due once nothing remains
+	DueAt   time.Time // when to look again, at what remains or for what is owed
+	Refresh time.Time // when an active record is due, if nothing remains
 	Remove  time.Time // when the store may forget the tombstone
 	Owed    *Owed
 }
 
 // Revoked is the rule for the end of an attempt to revoke. A record that is disconnecting and has nothing left to revoke
-// becomes a tombstone without secrets.
+// becomes a tombstone without secrets. The set of an active one may have died with what was revoked, also where the record
+// had dropped that meanwhile: it is due at Refresh.
 func Revoked(v Revocation) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
+		}
+		if r.Status == Disconnected {
+			return *r, Repeated, nil
 		}
 		next := *r
 		next.Revoke = without(r.Revoke, v.Done)
@@ -169,8 +189,10 @@ func Revoked(v Revocation) Rule {
 		switch {
 		case len(next.Revoke) > 0:
 			next.Failures, next.FailureCode, next.DueAt = r.Failures+1, v.Code, v.DueAt
-		case r.live():
+		case r.Status == Active:
 			next.RevokeAt, next.DueAt = time.Time{}, v.Refresh
+		case r.Status == ReauthRequired:
+			next.RevokeAt, next.DueAt = time.Time{}, v.DueAt
 		case r.Status == Disconnecting:
 			next = Record{
 				Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
@@ -192,17 +214,22 @@ func without(blobs, done [][]byte) [][]byte {
 	return rest
 }
 
-// Warning is the rule for a set that cannot be refreshed and whose end is near: it is due again at its end.
+// Warning is the rule for a set that cannot be refreshed and whose end is near: it is due again at its end. It is given
+// once.
 func Warning(from Fence, end time.Time, o *Owed) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Fence != from || r.Status != Active || r.Warned {
+		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
 		next := *r
-		next.Warned, next.DueAt, next.Owed = true, end, o
+		next.lookAgain(end)
+		if r.Warned {
+			return next, Repeated, nil
+		}
+		next.Warned, next.Owed = true, o
 		return next, Applied, nil
 	}
 }

@@ -109,6 +109,19 @@ func TestCommit(t *testing.T) {
 			holding(5, claimed(9), seen(3, 4), spent(1), lastDisconnect(4)), commit(), tokenworker.Applied, edits{saved},
 		},
 		{"whoever holds the answer may save it", holding(5, claimed(1)), commit(), tokenworker.Applied, edits{saved}},
+		{
+			"failures end, and what is owed gives way to what the refresh owes", holding(5, claimed(9), failedBefore, owes(1)),
+			commit(func(f *tokenworker.Refresh) { f.Owed = owed(9) }), tokenworker.Applied,
+			edits{saved, func(r *tokenworker.Record) { r.Failures, r.FailureCode, r.Owed = 0, "", owed(9) }},
+		},
+		{
+			"a warning is given once for a grant", holding(5, claimed(9)), commit(func(f *tokenworker.Refresh) { f.Warned = true }),
+			tokenworker.Applied, edits{saved, func(r *tokenworker.Record) { r.Warned = true }},
+		},
+		{
+			"and stays given", holding(5, claimed(9), func(r *tokenworker.Record) { r.Warned = true }), commit(), tokenworker.Applied,
+			edits{saved},
+		},
 		{"a set declared dead recovers", holding(5, reauthRequired), commit(), tokenworker.Applied, edits{saved}},
 		{
 			"what waits for revocation stays due", holding(5, waiting(1)), commit(), tokenworker.Applied,

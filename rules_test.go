@@ -22,6 +22,34 @@ func TestAcquire(t *testing.T) {
 			edits{becomes(holding(5)), func(r *tokenworker.Record) { r.Seen = []tokenworker.EventID{event(1).ID, event(5).ID} }},
 		},
 		{
+			"failures and a warning end with the set, and what is owed stays owed",
+			holding(1, failedBefore, owes(1), func(r *tokenworker.Record) { r.Warned = true }), acquire(5), tokenworker.Applied,
+			edits{becomes(holding(5, owes(1))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(1).ID, event(5).ID}
+			}},
+		},
+		{
+			"the name of the last write stays until the next", holding(1, revision(3)), acquire(5), tokenworker.Applied,
+			edits{becomes(holding(5, revision(3))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(1).ID, event(5).ID}
+			}},
+		},
+		{
+			"a new grant that a revocation under way may reach is checked at once", revoking(5, revokes(1)), acquire(9),
+			tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5), dueAt(entered(9)))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"a revocation under way that spares the new grant goes on", revoking(5, revokes(1)), acquire(9, keep),
+			tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5), revokes(1))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+				r.Revoke, r.RevokeAt, r.DueAt = [][]byte{sealed(1)}, entered(5), entered(5)
+			}},
+		},
+		{
 			"a newer epoch is newer whatever its sequence", holding(9),
 			acquire(1, func(a *tokenworker.Acquisition) { a.Stamp.Epoch, a.Entered = 2, entered(10) }), tokenworker.Applied,
 			edits{becomes(holding(1)), func(r *tokenworker.Record) {
@@ -150,6 +178,15 @@ func TestDisconnect(t *testing.T) {
 		{
 			"the set moves to the revoke list, due at once, and an attempt loses its claim", holding(1, claimed(1)), disconnect(5),
 			tokenworker.Applied, edits{took(5, holding(1)), firstToRevoke(5, sealed(1))},
+		},
+		{
+			"failures and a warning end with the set, and what is owed stays owed",
+			holding(1, failedBefore, owes(1), func(r *tokenworker.Record) { r.Warned = true }), disconnect(5),
+			tokenworker.Applied, edits{took(5, holding(1, owes(1))), firstToRevoke(5, sealed(1))},
+		},
+		{
+			"a revocation under way goes on, and finds more to revoke when it ends", holding(4, waiting(1), lastDisconnect(3), revokes(1)),
+			disconnect(9), tokenworker.Applied, edits{took(9, holding(4, revokes(1))), firstToRevoke(2, sealed(100), sealed(4))},
 		},
 		{
 			"the last set of a dead grant is revoked too", holding(1, reauthRequired), disconnect(5), tokenworker.Applied,

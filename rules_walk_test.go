@@ -15,8 +15,8 @@ import (
 
 // This file walks docs/model/Connection.tla at random with the rules of this package in the place of the model's: one
 // connection, two workers, a provider that rotates strictly and revokes the family when a used token comes back.
-// What the rules do not decide yet (release, a definite refusal) the walk does as the model does. It is stricter than
-// the model in one point: revoking a spent token does nothing at this provider.
+// It is stricter than the model in two points: revoking a spent token does nothing at this provider, and an attempt to
+// revoke is not one step, so that anything may happen between its claim, its requests and its end.
 
 // token is a refresh token: one generation of a family, which is a grant.
 type token struct{ family, generation int }
@@ -43,6 +43,14 @@ type attempt struct {
 
 func (a *attempt) lastResort() bool { return a.replaces != tokenworker.AttemptID{} }
 
+// sweep is what one attempt to revoke knows.
+type sweep struct {
+	id   tokenworker.AttemptID
+	sets [][]byte // as it has claimed them
+	done [][]byte
+	sent bool
+}
+
 // request is a POST on the wire, and then its answer.
 type request struct {
 	attempt
@@ -63,7 +71,10 @@ type world struct {
 	workers  [2]attempt
 	wire     []request
 	rescue   []attempt
+	sweeps   []*sweep
+	owed     []tokenworker.Owed // what was written and is not yet announced
 	attempts byte
+	swept    byte
 	trace    []string
 }
 
@@ -113,7 +124,10 @@ func (w *world) steps() []step {
 	for _, a := range w.rescue {
 		may(true, func() { w.rescueCommit(a) }, "commit %x from the rescue stream", a.id[:1])
 	}
-	may(w.record != nil && (len(w.record.Revoke) > 0 || w.record.Status == tokenworker.Disconnecting), w.revoke, "revoke")
+	w.revoking(may)
+	for i, o := range w.owed {
+		may(true, func() { w.announce(i) }, "announce %x", o.Attempt[:1])
+	}
 	return steps
 }
 
@@ -183,7 +197,14 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 			return q
 		}
 		may(answered, func() { q := take(); a.pc, a.minted = q.state, q.minted }, "worker %d hears", i)
-		may(answered, func() { take(); w.lost[a.spends.family] = true; idle() }, "worker %d hears nothing", i)
+		may(answered, func() {
+			take()
+			w.lost[a.spends.family] = true
+			if rapid.Bool().Draw(w.T, "says so") {
+				w.fails(a, tokenworker.Unresolved)
+			}
+			idle()
+		}, "worker %d hears nothing", i)
 	case "minted":
 		may(true, func() {
 			if w.commit(a) != tokenworker.Full {
@@ -191,22 +212,10 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 			}
 		}, "worker %d commits", i)
 		may(true, func() { w.rescue = append(w.rescue, *a); idle() }, "worker %d rescues", i)
-	case "refused": // invalid_grant counts for the set that was claimed alone
-		may(true, func() {
-			if next := *r; r.Status == tokenworker.Active && r.Fence == a.from {
-				next.Status, next.Claim = tokenworker.ReauthRequired, nil
-				w.become(w.T, next)
-			}
-			idle()
-		}, "worker %d was refused", i)
-	case "busy": // nothing was spent; a last resort leaves the record as unresolved as before
-		may(true, func() {
-			if next := *r; r.Claim != nil && r.Claim.Attempt == a.id && !a.lastResort() {
-				next.Claim = nil
-				w.become(w.T, next)
-			}
-			idle()
-		}, "worker %d releases", i)
+	case "refused":
+		may(true, func() { w.fails(a, tokenworker.GrantDead); idle() }, "worker %d was refused", i)
+	case "busy":
+		may(true, func() { w.fails(a, tokenworker.NothingSpent); idle() }, "worker %d releases", i)
 	}
 	if a.pc != "" && a.pc != "sent" { // a crash after sending is the reply not heard
 		may(true, func() {
@@ -216,6 +225,21 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 			idle()
 		}, "worker %d crashes", i)
 	}
+}
+
+// fails writes how an attempt ended that brought nothing.
+func (w *world) fails(a *attempt, as func(tokenworker.Failure) tokenworker.Rule) {
+	o := tokenworker.Owed{Attempt: a.id}
+	verdict, _ := w.update(w.T, as(tokenworker.Failure{Attempt: a.id, DueAt: noon, Owed: &o}))
+	if verdict == tokenworker.Applied {
+		w.owed = append(w.owed, o)
+	}
+}
+
+// announce crosses off what was owed, whatever has become of the record since.
+func (w *world) announce(i int) {
+	_, _ = w.update(w.T, tokenworker.Announced(w.owed[i], time.Time{}))
+	w.owed = slices.Delete(w.owed, i, i+1)
 }
 
 // busy: a process still holds the attempt, or a request of it is on the way. Hours later neither can be.
@@ -229,11 +253,9 @@ func (w *world) rescued(k token) bool {
 }
 
 func (w *world) claim(a *attempt) {
+	c := tokenworker.Claim{Attempt: a.id, LastResort: a.lastResort()}
 	take := func() error {
-		next, err := w.record.TakeClaim(a.from, tokenworker.Claim{Attempt: a.id}, a.spends.fingerprint(), a.replaces)
-		if err == nil {
-			w.become(w.T, next)
-		}
+		_, err := w.update(w.T, tokenworker.Claiming(a.from, c, a.spends.fingerprint(), a.replaces))
 		return err
 	}
 	if err := take(); errors.Is(err, tokenworker.ErrFenced) {
@@ -288,21 +310,43 @@ func (w *world) rescueCommit(a attempt) {
 	}
 }
 
-func (w *world) revoke() {
-	next := clone(*w.record)
-	if len(next.Revoke) > 0 {
-		if k := w.sets[string(next.Revoke[0])]; k.generation == w.current[k.family] {
+// revoking is what two sweeps may do at once: the later one finds the other's claim expired.
+func (w *world) revoking(may func(bool, func(), string, ...any)) {
+	r := w.record
+	may(r != nil && (len(r.Revoke) > 0 || r.Status == tokenworker.Disconnecting) && len(w.sweeps) < 2, func() {
+		w.swept++
+		s := &sweep{id: tokenworker.AttemptID{100, w.swept}}
+		_, err := w.update(w.T, tokenworker.ClaimRevocations(tokenworker.Claim{Attempt: s.id, Until: noon}, noon))
+		w.must(err == nil, "nobody may revoke")
+		s.sets, w.sweeps = w.record.Revoke, append(w.sweeps, s)
+	}, "a sweep claims")
+	for i, s := range w.sweeps {
+		gone := func() { w.sweeps = slices.Delete(w.sweeps, i, i+1) }
+		may(!s.sent, func() { w.sendRevocations(s) }, "sweep %d revokes", i)
+		may(s.sent, func() { w.endSweep(s); gone() }, "sweep %d ends", i)
+		may(true, gone, "sweep %d crashes", i)
+	}
+}
+
+func (w *world) sendRevocations(s *sweep) {
+	s.sent = true
+	for _, set := range s.sets {
+		if rapid.IntRange(0, 3).Draw(w.T, "cannot be revoked") == 0 {
+			continue
+		}
+		if k := w.sets[string(set)]; k.generation == w.current[k.family] {
 			w.dead[k.family] = true
 		}
-		next.Revoke = next.Revoke[1:]
+		s.done = append(s.done, set)
 	}
-	if len(next.Revoke) == 0 {
-		next.RevokeAt = time.Time{}
-		if next.Status == tokenworker.Disconnecting {
-			next.Status = tokenworker.Disconnected
-		}
+}
+
+func (w *world) endSweep(s *sweep) {
+	o := tokenworker.Owed{Attempt: s.id}
+	verdict, _ := w.update(w.T, tokenworker.Revoked(tokenworker.Revocation{Attempt: s.id, Done: s.done, DueAt: noon, Owed: &o}))
+	if verdict == tokenworker.Applied {
+		w.owed = append(w.owed, o)
 	}
-	w.become(w.T, next)
 }
 
 // held: the token that the provider takes is somewhere, unless the answer with it was lost.

@@ -1,0 +1,210 @@
+package tokenworker_test
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+)
+
+// later is when to look again after what the tests of this file and the next do.
+var later = noon.Add(8 * time.Hour)
+
+// failing is how attempt 9 ended.
+func failing(with ...func(*tokenworker.Failure)) tokenworker.Failure {
+	f := tokenworker.Failure{Attempt: tokenworker.AttemptID{9}, Code: "busy", DueAt: later, Owed: owed(9)}
+	for _, edit := range with {
+		edit(&f)
+	}
+	return f
+}
+
+// fails is what a failure leaves in every record that it applies to.
+func fails(r *tokenworker.Record) {
+	r.Failures, r.FailureCode, r.DueAt, r.Owed = r.Failures+1, "busy", later, owed(9)
+}
+
+func unclaimed(r *tokenworker.Record) { r.Claim = nil }
+
+func warned(r *tokenworker.Record) { r.Warned = true }
+
+func TestAttemptsThatBringNothing(t *testing.T) {
+	type edits = []func(*tokenworker.Record)
+	spentNothing, unresolved, dead := tokenworker.NothingSpent, tokenworker.Unresolved, tokenworker.GrantDead
+	quiet := func(f *tokenworker.Failure) { f.Owed = nil }
+	for _, tc := range []verdictCase{
+		{
+			"nothing was spent: the claim is given back", holding(5, claimed(9)), spentNothing(failing()), tokenworker.Applied,
+			edits{fails, unclaimed},
+		},
+		{
+			"that of a last resort stays, because the attempt before it is as unresolved as it was",
+			holding(5, claimed(9), lastResort), spentNothing(failing()), tokenworker.Applied, edits{fails},
+		},
+		{
+			"nobody knows whether it was spent: the claim stays", holding(5, claimed(9)), unresolved(failing()),
+			tokenworker.Applied, edits{fails},
+		},
+		{
+			"the grant is dead: a new login is needed, and the set is kept to be revoked", holding(5, claimed(9)), dead(failing()),
+			tokenworker.Applied, edits{fails, unclaimed, reauthRequired},
+		},
+		{
+			"a last resort may find that too", holding(5, claimed(9), lastResort), dead(failing()),
+			tokenworker.Applied, edits{fails, unclaimed, reauthRequired},
+		},
+		{
+			"failures in a row are counted, the last one's code kept", holding(5, claimed(9), failedBefore), unresolved(failing()),
+			tokenworker.Applied, edits{fails},
+		},
+		{
+			"a failure that owes nothing leaves what is owed", holding(5, claimed(9), owes(1)), unresolved(failing(quiet)),
+			tokenworker.Applied, edits{fails, owes(1)},
+		},
+		{
+			"what waits for revocation is not put off by an attempt that spent nothing", holding(5, claimed(9), waiting(1)),
+			spentNothing(failing()), tokenworker.Applied, edits{fails, unclaimed, dueAt(entered(2))},
+		},
+		{
+			"nor by one that is unresolved", holding(5, claimed(9), waiting(1)), unresolved(failing()), tokenworker.Applied,
+			edits{fails, dueAt(entered(2))},
+		},
+		{
+			"nor by a grant's end, after which nothing else is due", holding(5, claimed(9), waiting(1)),
+			dead(failing(func(f *tokenworker.Failure) { f.DueAt = time.Time{} })), tokenworker.Applied,
+			edits{fails, unclaimed, reauthRequired, dueAt(entered(2))},
+		},
+		{
+			"what is looked at before the revocation is due stays so", holding(5, claimed(9), waiting(1), dueAt(later.Add(1))),
+			unresolved(failing()), tokenworker.Applied, edits{fails},
+		},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+
+	for name, rule := range map[string]func(tokenworker.Failure) tokenworker.Rule{
+		"nothing spent": spentNothing, "unresolved": unresolved, "grant dead": dead,
+	} {
+		for _, tc := range []verdictCase{
+			{name: "of no record", before: nil},
+			{name: "of a set that another attempt has claimed since", before: holding(5, claimed(1))},
+			{name: "of a set whose claim was given back", before: holding(5)},
+			{name: "of a set that a newer acquisition has replaced", before: holding(12)},
+			{name: "of a set that was disconnected", before: revoking(12)},
+			{name: "of a set that is known to be dead", before: holding(5, claimed(9), reauthRequired)},
+		} {
+			tc.decide, tc.verdict = rule(failing()), tokenworker.Stale
+			t.Run("stale is "+name+" "+tc.name, tc.run)
+		}
+	}
+}
+
+func TestSetsThatCannotBeRefreshed(t *testing.T) {
+	type edits = []func(*tokenworker.Record)
+	of5 := tokenworker.Fence{Stamp: stamp(5)}
+	expire, postpone := tokenworker.Expiring(of5, failing()), tokenworker.Postponing(of5, failing())
+	warn := tokenworker.Warning(of5, later, owed(9))
+	refreshedOnce := func(r *tokenworker.Record) { r.Generation = 1 }
+	for _, tc := range []verdictCase{
+		{"its time is up: a new login is needed", holding(5), expire, tokenworker.Applied, edits{fails, reauthRequired}},
+		{
+			"what waits for revocation is not put off by that", holding(5, waiting(1)), expire, tokenworker.Applied,
+			edits{fails, reauthRequired, dueAt(entered(2))},
+		},
+		{"nothing expires that is not there", nil, expire, tokenworker.Stale, nil},
+		{"a newer set does not expire", holding(6), expire, tokenworker.Stale, nil},
+		{"a refreshed set does not expire", holding(5, refreshedOnce), expire, tokenworker.Stale, nil},
+		{"a set that an attempt is about to refresh does not expire", holding(5, claimed(1)), expire, tokenworker.Stale, nil},
+		{"a set expires once", holding(5, reauthRequired), expire, tokenworker.Stale, nil},
+		{"a disconnected record does not expire", revoking(5), expire, tokenworker.Stale, nil},
+
+		{
+			"its end is near: that is owed, and it is due at the end", holding(5), warn, tokenworker.Applied,
+			edits{warned, owes(9), dueAt(later)},
+		},
+		{
+			"a warning is given once; a record that is due before the end again is due at the end", holding(5, warned, owes(1)), warn,
+			tokenworker.Repeated, edits{dueAt(later)},
+		},
+		{
+			"what waits for revocation is not put off by a warning", holding(5, waiting(1)), warn, tokenworker.Applied,
+			edits{warned, owes(9)},
+		},
+		{"nothing is warned of that is not there", nil, warn, tokenworker.Stale, nil},
+		{"a newer set needs no warning", holding(6), warn, tokenworker.Stale, nil},
+		{"a dead grant needs no warning", holding(5, reauthRequired), warn, tokenworker.Stale, nil},
+
+		{"what cannot be attempted is due later", holding(5), postpone, tokenworker.Applied, edits{fails}},
+		{
+			"an unresolved claim stays", holding(5, claimed(1)), postpone, tokenworker.Applied, edits{fails},
+		},
+		{
+			"a revocation that cannot be attempted is due later too", revoking(5), postpone, tokenworker.Applied, edits{fails},
+		},
+		{
+			"also one that a dead grant has kept", holding(5, reauthRequired, waiting(1)), postpone, tokenworker.Applied, edits{fails},
+		},
+		{"nothing is postponed that is not there", nil, postpone, tokenworker.Stale, nil},
+		{"a newer set is not postponed", holding(6), postpone, tokenworker.Stale, nil},
+		{"a dead grant, which is not due, does not become due", holding(5, reauthRequired, dueAt(time.Time{})), postpone, tokenworker.Stale, nil},
+		{"a tombstone, which is not due, does not become due", tombstone(5), postpone, tokenworker.Stale, nil},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	type edits = []func(*tokenworker.Record)
+	announced := tokenworker.Announced(*owed(9), time.Time{})
+	nothing := func(r *tokenworker.Record) { r.Owed = nil }
+	for _, tc := range []verdictCase{
+		{
+			"a dead grant is due for nothing else", holding(5, reauthRequired, owes(9)), announced, tokenworker.Applied,
+			edits{nothing, dueAt(time.Time{})},
+		},
+		{
+			"nor is a tombstone", edited(*tombstone(5), owes(9), dueAt(later)), announced, tokenworker.Applied,
+			edits{nothing, dueAt(time.Time{})},
+		},
+		{
+			"it may be due at another time", edited(*tombstone(5), owes(9)), tokenworker.Announced(*owed(9), later), tokenworker.Applied,
+			edits{nothing, dueAt(later)},
+		},
+		{"an active record stays due for its refresh", holding(5, owes(9)), announced, tokenworker.Applied, edits{nothing}},
+		{"a disconnected one stays due for its revocation", revoking(5, owes(9)), announced, tokenworker.Applied, edits{nothing}},
+		{
+			"so does a dead grant that has kept one", holding(5, reauthRequired, owes(9), waiting(1)), announced, tokenworker.Applied,
+			edits{nothing},
+		},
+		{"what another write owes stays owed", holding(5, owes(1)), announced, tokenworker.Stale, nil},
+		{"what is crossed off stays so", holding(5), announced, tokenworker.Stale, nil},
+		{"nobody owes what is not there", nil, announced, tokenworker.Stale, nil},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+}
+
+func TestClaimingAndCommittingAreRules(t *testing.T) {
+	before := holding(5)
+	c := tokenworker.Claim{Attempt: tokenworker.AttemptID{9}}
+	want, _ := before.TakeClaim(before.Fence, c, fingerprint(1), tokenworker.AttemptID{})
+	got, v, err := tokenworker.Claiming(before.Fence, c, fingerprint(1), tokenworker.AttemptID{})(before)
+	if err != nil || v != tokenworker.Applied || !reflect.DeepEqual(got, want) {
+		t.Errorf("claiming: %+v, %s, %v; want %+v", got, v, err, want)
+	}
+	if _, _, err := tokenworker.Claiming(stampless(before), c, fingerprint(1), tokenworker.AttemptID{})(before); !errors.Is(err, tokenworker.ErrFenced) {
+		t.Errorf("claiming another set: error %v, want ErrFenced", err)
+	}
+	f := &tokenworker.Refresh{From: before.Fence, Sealed: sealed(9), RefreshedAt: noon}
+	want, wantV := before.Commit(f)
+	if got, v, err := tokenworker.Committing(f)(before); err != nil || v != wantV || !reflect.DeepEqual(got, want) {
+		t.Errorf("committing: %+v, %s, %v; want %+v, %s", got, v, err, want, wantV)
+	}
+}
+
+// stampless is the fence of a set that the record does not hold.
+func stampless(r *tokenworker.Record) tokenworker.Fence {
+	return tokenworker.Fence{Generation: r.Generation}
+}
