@@ -31,6 +31,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == childCommand {
+		if err := runChild(context.Background(), os.Args[2]); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -28,6 +28,8 @@ var p3 = promise{
 	attacks: []attack{
 		{"repeats, redeliveries and replayed dead letters after a disconnect, with kill -9, on `tokenworker dev`", comeBack},
 		{"disconnects that overtake acquisitions held up by the key service, on LocalStack (a fifth)", overtake},
+		{"disconnects during a refresh, at random offsets", disconnectRefreshing},
+		{"new acquisitions during a refresh, at random offsets", acquireRefreshing},
 	},
 }
 
