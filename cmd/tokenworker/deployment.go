@@ -15,6 +15,7 @@ import (
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/dynamo"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/provider"
 )
 
 // Names of what is in AWS, where the flags give none.
@@ -48,7 +49,7 @@ func (d *deployment) keyIDs() []string {
 	return d.flags.kmsKeys
 }
 
-func (d *deployment) awsConfig(ctx context.Context) (aws.Config, error) {
+func awsConfig(ctx context.Context) (aws.Config, error) {
 	// Where the packages that own the clients set no limits of their own, this one keeps a command from hanging.
 	c, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(awsTimeout)))
 	if err != nil {
@@ -61,7 +62,7 @@ func (d *deployment) awsConfig(ctx context.Context) (aws.Config, error) {
 }
 
 func (d *deployment) dynamoDB(ctx context.Context) (*dynamodb.Client, error) {
-	c, err := d.awsConfig(ctx)
+	c, err := awsConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +82,12 @@ func (d *deployment) openStore(ctx context.Context) (store, func() error, error)
 	return t, func() error { return nil }, nil
 }
 
+// knownProviders are none: a deployment has no provider of its own.
+func (d *deployment) knownProviders() ([]provider.Source, error) { return nil, nil }
+
 // openKeyService resolves the KMS keys.
 func (d *deployment) openKeyService(ctx context.Context) (tokenworker.KeyService, error) {
-	c, err := d.awsConfig(ctx)
+	c, err := awsConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

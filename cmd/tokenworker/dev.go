@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -83,8 +84,14 @@ In another terminal:
   tokenworker inspect acme:gusto:company-1%[4]s
   tokenworker publish disconnect acme:gusto:company-1 --wait%[4]s
 
+A provider of its own, %[5]q, grants, rotates and revokes:
+
+  tokenworker publish acquired acme:demo:company-1 --demo-grant --wait%[4]s
+  tokenworker refresh acme:demo:company-1 --wait%[4]s
+  tokenworker publish disconnect acme:demo:company-1 --wait%[4]s; tokenworker refresh --due%[4]s
+
 Stop it with Ctrl-C; what is stored is there the next time.
-`, d.dir, d.natsURL, httpAddr, dataDir)
+`, d.dir, d.natsURL, httpAddr, dataDir, demoProviderID)
 	if err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
@@ -105,6 +112,7 @@ type dev struct {
 	*worker
 	closers
 	dir, natsURL string
+	provider     *demoprovider.Server
 }
 
 // startDev starts the embedded mode and sets it up: streams, key file, first event key. Its worker is yet to run.
@@ -128,13 +136,28 @@ func startDev(ctx context.Context, cfg devConfig) (_ *dev, err error) {
 	if err := streams.Setup(ctx, p.js, 1, p.store.TakeEpoch); err != nil {
 		return nil, err
 	}
+	if err := d.openProvider(ctx, &cfg.worker); err != nil {
+		return nil, err
+	}
 	if d.worker, err = cfg.worker.newWorker(ctx, p, cfg.log, cfg.metrics); err != nil {
 		return nil, err
 	}
 	if _, err := d.keys.Make(ctx); err != nil {
 		return nil, fmt.Errorf("making the first event key: %w", err)
 	}
-	return d, nil
+	return d, d.serveGrants(ctx)
+}
+
+// openProvider starts the demo provider, and lets the worker know of it.
+func (d *dev) openProvider(ctx context.Context, flags *workerFlags) error {
+	s, source, err := startDemoProvider(ctx, d.dir)
+	if err != nil {
+		return err
+	}
+	d.provider = s
+	d.onClose(s.Close)
+	flags.known = append(flags.known, source)
+	return nil
 }
 
 // openParts opens the store and the key file, starts NATS and announces it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/embedded"
+	"github.com/tokenworker/tokenworker/provider"
 )
 
 // dataDir is a data directory of the embedded mode, seen from outside the process that runs on it, if one does.
@@ -39,6 +40,16 @@ func (d dataDir) openKeyService(context.Context) (tokenworker.KeyService, error)
 		return nil, fmt.Errorf("opening %s: %w", d, err)
 	}
 	return k, nil
+}
+
+// knownProviders is the demo provider, as the worker on the directory knows it.
+func (d dataDir) knownProviders() ([]provider.Source, error) {
+	name := demoCatalogue(string(d))
+	yaml, err := os.ReadFile(name) //nolint:gosec // a file of our own data directory
+	if err != nil {
+		return nil, fmt.Errorf("reading about the demo provider: %w", err)
+	}
+	return []provider.Source{{Name: name, YAML: yaml}}, nil
 }
 
 // inUse tells a directory that a worker has run on from one that would only be made by looking.

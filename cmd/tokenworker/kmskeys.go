@@ -16,7 +16,7 @@ import (
 const aliasPrefix = "alias/"
 
 func (d *deployment) kms(ctx context.Context) (*kms.Client, error) {
-	c, err := d.awsConfig(ctx)
+	c, err := awsConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

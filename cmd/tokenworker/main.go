@@ -80,8 +80,8 @@ func (a *app) root() *cli.Command {
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			a.demoCommand(), a.devCommand(), a.runCommand(),
-			a.publishCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
-			a.setupCommand(), a.doctorCommand(), a.keysCommand(),
+			a.publishCommand(), a.refreshCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
+			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.providersCommand(),
 			a.versionCommand(),
 		},
 	}

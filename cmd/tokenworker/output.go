@@ -53,6 +53,21 @@ func (l *listing) close() error {
 	return nil
 }
 
+// cellOf is a value, or the values of a list.
+func cellOf[V any](value V) string {
+	switch v := any(value).(type) {
+	case []string:
+		return strings.Join(v, ", ")
+	case []any:
+		cells := make([]string, len(v))
+		for i := range v {
+			cells[i] = fmt.Sprint(v[i])
+		}
+		return strings.Join(cells, ", ")
+	}
+	return fmt.Sprint(value)
+}
+
 // printObject prints one flat object: as JSON, or for people with a line for each of its fields.
 func printObject(w io.Writer, object any, asJSON bool) error {
 	b, err := json.Marshal(object)
@@ -68,11 +83,12 @@ func printObject(w io.Writer, object any, asJSON bool) error {
 	fields.UseNumber()
 	_, err = fields.Token() // the opening brace
 	for err == nil && fields.More() {
-		var name, value json.Token
+		var name json.Token
+		var value any
 		if name, err = fields.Token(); err == nil {
-			value, err = fields.Token()
+			err = fields.Decode(&value)
 		}
-		out.row(nil, fmt.Sprint(name), fmt.Sprint(value))
+		out.row(nil, fmt.Sprint(name), cellOf(value))
 	}
 	return errors.Join(err, out.close())
 }

@@ -28,7 +28,7 @@ type publishing struct {
 	// Of acquired events.
 	tokenFile, publicKey string
 	expiresIn            time.Duration
-	plain                bool
+	plain, demoGrant     bool
 }
 
 func (a *app) publishCommand() *cli.Command {
@@ -100,6 +100,10 @@ func (p *publishing) acquiredFlags() []cli.Flag {
 			Name: "plain", Sources: env("plain"), Destination: &p.plain,
 			Usage: "do not seal; only `tokenworker dev --allow-plain` accepts that",
 		},
+		&cli.BoolFlag{
+			Name: "demo-grant", Sources: env("demo-grant"), Destination: &p.demoGrant,
+			Usage: "instead of reading a token set, have the demo provider of `tokenworker dev` grant one",
+		},
 	}
 }
 
@@ -122,6 +126,13 @@ type maker func(ctx context.Context, a *app, t *target, key tokenworker.Key, at 
 func (p *publishing) acquired(
 	ctx context.Context, a *app, t *target, key tokenworker.Key, at time.Time,
 ) (events.Message, error) {
+	if p.demoGrant {
+		js, err := t.jetStream(ctx)
+		if err != nil {
+			return events.Message{}, err
+		}
+		return p.granted(ctx, js, key, at)
+	}
 	set, err := a.readTokens(p.tokenFile, at)
 	if err != nil {
 		return events.Message{}, err
@@ -219,7 +230,7 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	}
 	var w *waiter
 	if p.wait {
-		if w, err = newWaiter(js, key); err != nil {
+		if w, err = newWaiter(js, decoded.Kind, key); err != nil {
 			return err
 		}
 	}

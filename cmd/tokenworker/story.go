@@ -17,7 +17,8 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// story is the demo's: one connection from its first token to its end, with all that goes wrong on the way.
+// story is the demo's: one connection from its first token to its end, with all that goes wrong on the way, and two at
+// the demo provider.
 type story struct {
 	dir string
 	log *os.File // of the worker, at debug level; in the directory, so that it is scanned too
@@ -32,6 +33,7 @@ type story struct {
 
 	first, second events.Message // the acquired events that are good
 	newest        tokenworker.TokenSet
+	rotated, lost *granted         // of the demo provider
 	letters       []events.Message // dead letters of events in clear, older than the second
 }
 
@@ -64,6 +66,11 @@ func (s *story) steps() []step {
 		{"stale redeliveries change nothing", s.redeliver},
 		{"a disconnect leaves a row that serves nothing", s.disconnect},
 		{"no late event brings a token back", s.comeLate},
+		{"a token set is refreshed before it expires", s.refreshDue},
+		{"each rotated refresh token is used once and never again", s.rotate},
+		{"a token whose answer was lost is not gambled with", s.loseAnswer},
+		{"a dead grant asks for a new login, which mends it", s.reauthorize},
+		{"a disconnect revokes at the provider", s.revoke},
 		{"no token is found in any file, in any form", s.scan},
 	}
 	for i, st := range steps[1:] {

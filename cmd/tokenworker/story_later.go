@@ -164,7 +164,7 @@ func (s *story) disconnect(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s at stamp %s; its set waits for revocation", r.Status, r.Stamp),
+	return fmt.Sprintf("%s at stamp %s; its set waits until the provider is enabled", r.Status, r.Stamp),
 		expect(r.Status == tokenworker.Disconnecting && r.Stamp == stamp && r.Sealed == nil && len(r.Revoke) == 1,
 			"the record is %s at %s with %d sets to revoke", r.Status, r.Stamp, len(r.Revoke))
 }

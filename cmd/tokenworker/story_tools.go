@@ -52,11 +52,11 @@ func (s *story) seal(ctx context.Context, e *events.Event) error {
 // publish publishes an event, waits until the worker has announced what it did, which must be want, and returns the
 // event's stamp.
 func (s *story) publish(ctx context.Context, m events.Message, want events.Kind) (tokenworker.Stamp, error) {
-	_, key, err := events.ParseSubject(m.Subject)
+	kind, key, err := events.ParseSubject(m.Subject)
 	if err != nil {
 		return tokenworker.Stamp{}, err
 	}
-	w, err := newWaiter(s.publisher, key)
+	w, err := newWaiter(s.publisher, kind, key)
 	if err != nil {
 		return tokenworker.Stamp{}, err
 	}

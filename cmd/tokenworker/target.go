@@ -17,6 +17,7 @@ import (
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rotator"
 )
 
@@ -45,6 +46,7 @@ type epochs interface {
 type backend interface {
 	openStore(ctx context.Context) (store, func() error, error)
 	openKeyService(ctx context.Context) (tokenworker.KeyService, error)
+	knownProviders() ([]provider.Source, error)
 	connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error)
 	fmt.Stringer
 }

@@ -27,22 +27,23 @@ const withoutEffect = "without_effect"
 
 // waiter learns what the worker does about the events of one connection.
 type waiter struct {
+	request events.Kind
 	js      jetstream.JetStream
 	notices *nats.Subscription
 }
 
 // newWaiter begins to listen. It is made before the event is published.
-func newWaiter(js jetstream.JetStream, key tokenworker.Key) (*waiter, error) {
+func newWaiter(js jetstream.JetStream, request events.Kind, key tokenworker.Key) (*waiter, error) {
 	anyKind := strings.Replace(events.Stored.Subject(key), string(events.Stored), "*", 1)
 	sub, err := js.Conn().SubscribeSync(anyKind)
 	if err != nil {
 		return nil, fmt.Errorf("listening for the worker's answer: %w", err)
 	}
-	return &waiter{js: js, notices: sub}, nil
+	return &waiter{request: request, js: js, notices: sub}, nil
 }
 
 // wait returns what became of the event at the given sequence: the kind of the notice about it, or withoutEffect. A
-// refused event has an outcome and an error.
+// refused event, and a refresh that brought nothing, have an outcome and an error.
 func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
@@ -52,12 +53,12 @@ func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it within %s: %w",
 				sequence, waitLimit, ctx.Err())
-		case err == nil && n.cause.Sequence == sequence && n.kind == events.Rejected:
-			return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
-		case err == nil && n.cause.Sequence == sequence:
-			return string(n.kind), nil
-		case err == nil:
+		case err == nil && !n.answers(w.request, sequence):
 			continue // about another event
+		case err == nil && n.code != "":
+			return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
+		case err == nil:
+			return string(n.kind), nil
 		case settled:
 			return withoutEffect, nil
 		default:
@@ -70,7 +71,19 @@ func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
 type answer struct {
 	kind  events.Kind
 	cause events.Cause
-	code  events.Code // of a rejection
+	code  events.Code // of a rejection or a failure
+}
+
+// answers reports whether the notice is about the awaited request. What the worker does of its own accord does not name a
+// request: whatever came of a refresh since it was asked for answers it.
+func (n answer) answers(request events.Kind, sequence uint64) bool {
+	switch n.kind {
+	case events.Stored, events.Disconnected, events.Rejected:
+		return n.cause.Sequence == sequence
+	case events.Refreshed, events.RefreshFailed, events.ReauthRequired:
+		return request == events.Refresh
+	}
+	return false
 }
 
 var errNoNotice = errors.New("no notice yet")

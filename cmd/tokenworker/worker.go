@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +28,8 @@ import (
 type workerFlags struct {
 	allowPlain bool
 	scope      string
-	providers  []string // files
+	providers  []string          // files
+	known      []provider.Source // that the program brings itself, overridden by the files
 
 	// Zero is the default of package consumer.
 	concurrency   int
@@ -35,19 +37,29 @@ type workerFlags struct {
 }
 
 func (f *workerFlags) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.BoolFlag{
 			Name: "allow-plain", Sources: env("allow-plain"), Destination: &f.allowPlain,
 			Usage: "accept events whose tokens are in clear; for development only",
 		},
+	}, f.rotationFlags()...)
+}
+
+// rotationFlags are those of whatever refreshes.
+func (f *workerFlags) rotationFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{
 			Name: "scope", Sources: env("scope"), Destination: &f.scope, Value: "org",
 			Usage: "who shares a data key: org, token (nobody) or pool:`N`",
 		},
-		&cli.StringSliceFlag{
-			Name: "providers", Sources: env("providers"), Destination: &f.providers,
-			Usage: "`FILE` that overrides or adds providers and names their clients; repeatable",
-		},
+		providersFlag(&f.providers),
+	}
+}
+
+func providersFlag(to *[]string) cli.Flag {
+	return &cli.StringSliceFlag{
+		Name: "providers", Sources: env("providers"), Destination: to, TakesFile: true,
+		Usage: "`FILE` that overrides or adds providers and names their clients; may be repeated",
 	}
 }
 
@@ -138,15 +150,16 @@ func (w *worker) Run(ctx context.Context) error {
 
 // gateway loads the catalogue with what the files say.
 func (f *workerFlags) gateway(ctx context.Context) (*provider.Gateway, error) {
-	catalogue, err := loadCatalogue(ctx, f.providers)
+	catalogue, err := loadCatalogue(ctx, f.known, f.providers)
 	if err != nil {
 		return nil, err
 	}
 	return provider.NewGateway(catalogue, provider.NewClient(provider.Config{})), nil
 }
 
-func loadCatalogue(ctx context.Context, files []string) (*provider.Catalogue, error) {
-	var sources []provider.Source
+// loadCatalogue reads the built-in catalogue, what the program knows besides, and the operator's files.
+func loadCatalogue(ctx context.Context, known []provider.Source, files []string) (*provider.Catalogue, error) {
+	sources := slices.Clone(known)
 	for _, name := range files {
 		yaml, err := os.ReadFile(name) //nolint:gosec // the operator names it
 		if err != nil {
@@ -154,7 +167,7 @@ func loadCatalogue(ctx context.Context, files []string) (*provider.Catalogue, er
 		}
 		sources = append(sources, provider.Source{Name: name, YAML: yaml})
 	}
-	catalogue, err := provider.Load(ctx, nil, sources...)
+	catalogue, err := provider.Load(ctx, awsSecrets{}, sources...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the providers: %w", err)
 	}
