@@ -31,6 +31,9 @@ var p6 = promise{
 	attacks: []attack{{
 		"canary tokens, sealed, refused and refused in clear, through `tokenworker dev` at debug level; a scan of all it leaves",
 		plantCanaries,
+	}, {
+		"a provider that repeats the token in headers, bodies, error_description and redirects; a scan of all that is left",
+		echoTokens,
 	}},
 }
 
