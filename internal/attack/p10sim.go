@@ -84,6 +84,9 @@ func (m *simulation) acquire(client string, k tokenworker.Key) error {
 	return nil
 }
 
+// failuresAnHour is how often one connection may fail in an hour, with delays that double from half a minute.
+const failuresAnHour = 10
+
 // failAlways has as many connections fail always, due before those that work: whatever they cost, those that work are
 // refreshed at the tick at which they are due.
 func failAlways(ctx context.Context, e *env, n int) error {
@@ -136,6 +139,10 @@ func failAlways(ctx context.Context, e *env, n int) error {
 		e.broke("%d of %d connections that work were refreshed: too little was tried", refreshed, n)
 	}
 	t := m.server.Totals()
+	if most := failuresAnHour * n; t.Faults[demoprovider.RateLimited] > most {
+		e.broke("%d connections that fail were tried %d times in an hour, want %d at most: they do not make room",
+			n, t.Faults[demoprovider.RateLimited], most)
+	}
 	e.did("%d that always fail (%d refusals) beside %d refreshes of those that work, each at its tick (%s after it was due at most)",
 		n, t.Faults[demoprovider.RateLimited], refreshed, worst)
 	return nil
