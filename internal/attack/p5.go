@@ -107,7 +107,7 @@ func loseStore(ctx context.Context, e *env, n int, natsToo bool) error {
 	}
 	rescued := 0
 	for range outages {
-		kept, err := s.outage(ctx, r, fragile, n, length, natsToo)
+		kept, err := s.outage(ctx, e, r, fragile, n, length, natsToo)
 		if err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (s *site) refreshAll(ctx context.Context, r *rotator.Rotator, n int) error 
 
 // outage refreshes all connections and takes the store down in the middle. It returns how many answers were rescued.
 func (s *site) outage(
-	ctx context.Context, r *rotator.Rotator, store *fragileStore, n int, length time.Duration, natsToo bool,
+	ctx context.Context, e *env, r *rotator.Rotator, store *fragileStore, n int, length time.Duration, natsToo bool,
 ) (rescued int, err error) {
 	// The answers wait until all requests are processed, so that all of them find the store down.
 	if err := s.server.Inject(demoprovider.Fault{Kind: demoprovider.Slow, AnswerDelay: answersAfter(n)}); err != nil {
@@ -164,7 +164,7 @@ func (s *site) outage(
 	if err := process.Await(ctx, time.Minute, "all requests are processed", func() (bool, error) {
 		return s.server.Totals().AccessMinted >= before+n, nil
 	}); err != nil {
-		return 0, fmt.Errorf("%w; %d are", err, s.server.Totals().AccessMinted-before)
+		return 0, fmt.Errorf("%w; of this outage %d are", err, s.server.Totals().AccessMinted-before)
 	}
 	s.server.ClearFaults()
 	store.down.Store(true)
@@ -185,7 +185,7 @@ func (s *site) outage(
 	}
 	store.down.Store(false)
 	if err := <-ended; err != nil {
-		return 0, fmt.Errorf("refreshing: %w", err)
+		e.broke("an answer was given up: %v", err)
 	}
 	s.proxy.Set(proxy.Open)
 	return rescued, process.Await(ctx, time.Minute, "the rescue stream is empty", func() (bool, error) { //nolint:wrapcheck // our own
