@@ -27,12 +27,19 @@
 //	sealed            L    of one B: the current token set, sealed (package kmsenc). A list, so that list_append can move it
 //	revoke_list       L    of B: sealed sets to revoke, oldest first
 //	revoke_at         N    since when something has waited for revocation
-//	due_at            N    when the rotator should look at the record; revoke_at where there is one
+//	due_at            N    when the rotator should look at the record
 //	due_shard         S    there exactly when due_at is: <provider>#<FNV-1a 64 of org:provider:company, modulo due_shards>
-//	claim             M    owner S, attempt B (16 bytes), until N: an attempt to refresh that is unresolved
+//	claim             M    an attempt to refresh that is unresolved: owner S, attempt B (16 bytes), at N, until N,
+//	                       last_resort BOOL
+//	revoking          M    an attempt to revoke that is under way, spelled as a claim
 //	seen_ids          BS   of 24 bytes: an event id's hash (16), its time in Unix seconds (8, big-endian). At most 64
 //	spent_prints      L    of B (32 bytes): fingerprints of refresh tokens that may be spent, oldest first. At most 16
-//	written_by        B    16 random bytes: the attempt that wrote the item last
+//	failures          N    in a row, to refresh or to revoke
+//	failure_code      S    of the last one
+//	warned            BOOL that the grant ends soon has been announced
+//	owed              M    what is yet to be announced: attempt B (16 bytes), by S, kinds L of S, stamp_epoch N,
+//	                       stamp_seq N, generation N, code S, at N
+//	written_by        B    16 random bytes: the attempt that wrote the item last; the record's revision
 //	expires_at        N    of the access token
 //	grant_expires_at  N    of the grant
 //	granted_scope     S
@@ -52,7 +59,7 @@
 // scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.
 //
 // A record is at most about 340 KB of DynamoDB's 400: five sealed sets of 64 KiB (four to revoke beside the current one,
-// or five), 1.5 KB of ids, 0.5 KB of fingerprints, and what an event of 64 KiB can say in clear.
+// or five), 1.5 KB of ids, 0.5 KB of fingerprints, 0.5 KB of claims and what is owed, and what an event of 64 KiB can say in clear.
 //
 // # Indexes
 //
@@ -62,7 +69,8 @@
 //	connection   conn, org             the organizations that hold a connection to one company at one provider
 //	subject      subject_hash, org     the connections of a person, for export and erasure; the hash bounds the key's length
 //
-// Claims, notes of stale events and repeats touch no attribute of an index.
+// Claims, notes of stale events and repeats touch no attribute of an index. A sweep asks "due" for one partition up to a
+// time, so what it costs is what is due there.
 //
 // # Writes
 //
@@ -70,39 +78,45 @@
 // this package makes the decision atomic. Every write names only the attributes that it changes, and carries a fresh
 // attempt id in written_by.
 //
-// The usual acquisition, disconnect and commit are one conditional UpdateItem with no read before it. Their values are
-// those that the rule gives for the simplest record it applies to, and their conditions admit exactly the records on
-// which the rule does the same. For an acquisition:
+// The usual acquisition and disconnect are one conditional UpdateItem with no read before it. Their values are those that
+// the rule gives for the simplest record it applies to, and their conditions admit exactly the records on which the rule
+// does the same. For an acquisition:
 //
 //	SET conn_status = :conn_status, stamp_epoch = :stamp_epoch, ..., sealed = :sealed, due_at = ...
-//	REMOVE claim, refreshed_at, remove_at, and every detail that the new set does not have
+//	REMOVE claim, failures, failure_code, warned, refreshed_at, remove_at, and every detail that the new set does not have
 //	ADD seen_ids :seen_ids
 //	if attribute_not_exists(org) OR (
 //	   (stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))   newer
 //	   AND NOT contains(seen_ids, :id)                                                            no repeat
-//	   AND size(seen_ids) < :max_seen                                                             room for its id
+//	   AND size(seen_ids) < :max_seen                                                             room for its id (56)
 //	   AND NOT contains(spent_prints, :spendable))                                                no resync of a spent token
 //
 // Where pending revocations stay (KeepRevocations), due_at = if_not_exists(revoke_at, :due_at), and the revoke list must
-// have room beside the new set; otherwise revoke_list and revoke_at are removed. For a disconnect of a record with a set:
+// have room beside the new set; otherwise revoke_list and revoke_at are removed, and there must be no revoking, because what
+// is being revoked may take the new grant with it. For a disconnect of a record with a set:
 //
 //	SET revoke_list = list_append(if_not_exists(revoke_list, :empty), sealed),
 //	    revoke_at = if_not_exists(revoke_at, :entered), ...
-//	REMOVE sealed, claim, expires_at, grant_expires_at, remove_at
+//	REMOVE sealed, claim, failures, failure_code, warned, expires_at, grant_expires_at, remove_at
 //	ADD seen_ids :seen_ids
-//	if attribute_exists(sealed) AND newer AND no repeat AND room
+//	if attribute_exists(sealed) AND newer AND no repeat AND room (64: disconnects have more)
 //
-// For a commit the condition is the fence and a status of a live grant. Nothing that an event notes meanwhile (ids, the
-// stamp of the last disconnect, a set to revoke) is in its condition or among what it names, so a refresh is neither fenced
-// off by a note nor wipes one out.
+// Whatever else changes a record ([Table.Update]: claims, refreshes, failures, revocations) has read it. The rule is
+// asked about what was read, and what it changes is written on the condition that written_by is what it was then. So a
+// refresh is a read and two writes: the claim's write returns what the refresh's begins with. Nothing that is noted
+// meanwhile (ids, the stamp of the last disconnect, a set to revoke) fences a refresh off or is wiped out by it: the
+// condition fails, and the rule is asked again about the record as it is.
 //
 // A failed condition returns the item as it is (ReturnValuesOnConditionCheckFailure). If written_by is our own attempt
 // id, an earlier try of the SDK did take place and only its reply was lost: success. Otherwise the rule is asked about
 // that item. Mostly it says that there is nothing to write (a repeat). What is left (a stale event to note, a late
-// acquisition to revoke, ids to forget, a first disconnect, any claim) is written as the difference between the record
-// and what the rule makes of it, on the condition that written_by is still what it was: nobody has written since, so the
-// decision still holds. If somebody has, the rule is asked again; each such round means that another write succeeded,
-// and 32 of them end in ErrUnavailable.
+// acquisition to revoke, ids to forget, a first disconnect) is written as the difference between the record and what the
+// rule makes of it, on the condition that written_by is still what it was: nobody has written since, so the decision still
+// holds. If somebody has, the rule is asked again; each such round means that another write succeeded, and 32 of them end
+// in ErrUnavailable.
+//
+// That a rule changes nothing, or refuses, is only believed of a record that was read, or returned by a failed condition,
+// during the call; of an older one it costs a read.
 //
 // Ids are forgotten in the same write that applies the event which allows it. A separate write before it would, in a
 // crash between the two, forget an id whose repeat can still come.

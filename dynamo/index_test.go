@@ -2,6 +2,7 @@ package dynamo_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -79,6 +80,40 @@ func TestAnIndexHoldsTheRecordsItIsFor(t *testing.T) {
 	}
 }
 
+func TestASweepAsksOnceAShardHoweverMuchIsStored(t *testing.T) {
+	_, name := setUp(t, localstack.Config(t))
+	table, w := wired(t, name)
+	sweep := func() (listed []string) {
+		w.requests = 0
+		for shard := range table.Shards() {
+			for k, err := range table.Due(t.Context(), "acme", shard, day.Add(time.Hour)) {
+				requireNoError(t, err)
+				listed = append(listed, k.CompanyID)
+			}
+		}
+		slices.Sort(listed)
+		return listed
+	}
+	store := func(company string, due time.Time) {
+		a := acquisition(company, 1)
+		a.DueAt = due
+		mustDo(t, table, acquire(a))
+	}
+	for i := range 5 {
+		store(fmt.Sprint("due ", i), day.Add(time.Duration(i)*time.Minute))
+	}
+	want := []string{"due 0", "due 1", "due 2", "due 3", "due 4"}
+	for range 2 {
+		if got := sweep(); !slices.Equal(got, want) || w.requests != table.Shards() {
+			t.Errorf("%q listed by %d requests, want %q by %d", got, w.requests, want, table.Shards())
+		}
+		for i := range 20 {
+			store(fmt.Sprint("never ", i), time.Time{})
+			store(fmt.Sprint("later ", i), day.Add(time.Hour+time.Second))
+		}
+	}
+}
+
 func TestARecordThatSomebodyElseWroteIsRefused(t *testing.T) {
 	client, name := setUp(t, localstack.Config(t))
 	table := open(t, client, name)
@@ -90,6 +125,10 @@ func TestARecordThatSomebodyElseWroteIsRefused(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Get":     func() error { _, err := table.Get(t.Context(), event("odd", 1).Key); return err },
 		"Acquire": func() error { _, err := table.Acquire(t.Context(), acquisition("odd", 1)); return err },
+		"Update": func() error {
+			_, _, err := table.Update(t.Context(), tokenworker.Record{Key: event("odd", 1).Key}, claiming(1))
+			return err
+		},
 		"Records": func() error {
 			for _, err := range table.Records(t.Context(), "org") {
 				return err

@@ -45,7 +45,7 @@ func testMeanwhile(t *testing.T, store Store) {
 		t.Run(c.name, func(t *testing.T) {
 			m, key := newMirror(store), uniqueKey()
 			m.follow(t, key, given...)
-			read := m.known(t.Context(), t, key, asItIs)
+			read := m.known(key, asItIs)
 			m.follow(t, key, c.meanwhile...)
 			next, want, err := c.update.rule(m.records[key])
 			if err != nil || want != c.want {
@@ -64,7 +64,7 @@ func testMeanwhile(t *testing.T, store Store) {
 	t.Run("a claim that an old record had stands in nobody's way", func(t *testing.T) {
 		m, key := newMirror(store), uniqueKey()
 		m.follow(t, key, given...)
-		read := m.known(t.Context(), t, key, asItIs)
+		read := m.known(key, asItIs)
 		m.follow(t, key, ruled(tokenworker.NothingSpent(failure(1))))
 		if _, _, err := store.Update(t.Context(), read, claimed(set(10, 0), 2, "r0", 0).rule); err != nil {
 			t.Errorf("Update: %v", err)
@@ -75,7 +75,7 @@ func testMeanwhile(t *testing.T, store Store) {
 		m, key := newMirror(store), uniqueKey()
 		m.follow(t, key, given...)
 		refusal := errors.New("refused")
-		r, _, err := store.Update(t.Context(), m.known(t.Context(), t, key, asItIs),
+		r, _, err := store.Update(t.Context(), m.known(key, asItIs),
 			func(*tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
 				return tokenworker.Record{}, 0, refusal
 			})

@@ -18,11 +18,15 @@ import (
 type mirror struct {
 	Store
 	records map[tokenworker.Key]*tokenworker.Record // as the rules have it
-	read    map[tokenworker.Key]tokenworker.Record  // as the store had it when it was first looked at
+	first   map[tokenworker.Key]tokenworker.Record  // as the store had it when it was first looked at
+	last    map[tokenworker.Key]tokenworker.Record  // and when it was last looked at
 }
 
 func newMirror(s Store) *mirror {
-	return &mirror{s, make(map[tokenworker.Key]*tokenworker.Record), make(map[tokenworker.Key]tokenworker.Record)}
+	return &mirror{
+		s, make(map[tokenworker.Key]*tokenworker.Record), make(map[tokenworker.Key]tokenworker.Record),
+		make(map[tokenworker.Key]tokenworker.Record),
+	}
 }
 
 // step is one call that changes a record: an Acquisition, a Disconnection or an updating.
@@ -40,28 +44,21 @@ type knowledge uint8
 
 const (
 	itsKey     knowledge = iota
-	asItIs               // as a read just before has it
+	asItIs               // as it was when it was last looked at
 	asItWas              // as it was when it was first looked at
 	knowledges           // how many there are
 )
 
 // known is the record as Update is told.
-func (m *mirror) known(ctx context.Context, tb rapid.TB, key tokenworker.Key, k knowledge) tokenworker.Record {
-	tb.Helper()
-	was, looked := m.read[key]
-	switch {
-	case k == asItIs:
-		r, err := m.Get(ctx, key)
-		if err == nil {
-			return r
-		}
-		if !errors.Is(err, tokenworker.ErrNotFound) {
-			tb.Fatalf("Get: %v", err)
-		}
-	case k == asItWas && looked:
-		return was
+func (m *mirror) known(key tokenworker.Key, k knowledge) tokenworker.Record {
+	r, looked := m.last[key]
+	if k == asItWas {
+		r = m.first[key]
 	}
-	return tokenworker.Record{Key: key}
+	if k == itsKey || !looked {
+		return tokenworker.Record{Key: key}
+	}
+	return r
 }
 
 // do takes one step in both worlds, compares verdict, error and record, and returns the verdict.
@@ -94,7 +91,7 @@ func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key
 	case *updating:
 		key = s.key
 		next, want, wantErr = s.rule(m.records[key])
-		returned, got, gotErr = m.Update(ctx, m.known(ctx, tb, key, s.knows), s.rule)
+		returned, got, gotErr = m.Update(ctx, m.known(key, s.knows), s.rule)
 	default:
 		tb.Fatalf("no step: %T", s)
 	}
@@ -133,8 +130,9 @@ func (m *mirror) compare(ctx context.Context, tb rapid.TB, key tokenworker.Key) 
 		tb.Fatalf("Get: %v", err)
 	default:
 		requireSame(tb, "the stored record", got, *want)
-		if _, looked := m.read[key]; !looked {
-			m.read[key] = got
+		m.last[key] = got
+		if _, looked := m.first[key]; !looked {
+			m.first[key] = got
 		}
 	}
 }

@@ -73,7 +73,7 @@ func testRaces(t *testing.T, store Store) {
 			t.Run(fmt.Sprintf("%s, knowledge %d", c.name, k), func(t *testing.T) {
 				m, key := newMirror(store), uniqueKey()
 				m.follow(t, key, c.given...)
-				rec := m.known(t.Context(), t, key, k)
+				rec := m.known(key, k)
 				won := race(t, racers, func(i int) (bool, error) {
 					_, _, err := store.Update(t.Context(), rec, c.update(i).rule)
 					if errors.Is(err, tokenworker.ErrFenced) {
@@ -92,7 +92,7 @@ func testRaces(t *testing.T, store Store) {
 	t.Run("a claim is not lost to stale events that are noted meanwhile", func(t *testing.T) {
 		m, key := newMirror(store), uniqueKey()
 		m.follow(t, key, acquired(event(100)))
-		read := m.known(t.Context(), t, key, asItIs)
+		read := m.known(key, asItIs)
 		won := race(t, racers, func(i int) (bool, error) {
 			if i > 0 {
 				a := acquired(event(uint64(i)))
