@@ -1,5 +1,5 @@
 // Tokenworker keeps the access and refresh tokens of customers' connections: it receives them as events on NATS JetStream,
-// seals them, stores them, and forgets them when a connection ends.
+// seals them, stores them, refreshes them before they expire, and revokes and forgets them when a connection ends.
 //
 //	tokenworker demo      shows the whole story once and checks every step
 //	tokenworker dev       a worker with everything it needs in one process
@@ -7,8 +7,10 @@
 //	tokenworker setup     streams, consumers, table, keys: creates, mends or checks them
 //	tokenworker doctor    what is wrong with the surroundings, and why it matters
 //	tokenworker publish   acquired and disconnect events, as an upstream service would
+//	tokenworker refresh   one connection on request, or all that is due
 //	tokenworker list      the connections of an organization; inspect shows one, without its tokens
 //	tokenworker dlq       refused events: list, show, replay
+//	tokenworker providers what the worker knows of the companies whose tokens it holds
 //	tokenworker keys      what publishers seal to: make, rotate, retire, show
 //
 // docs/operations.md is the guide; every command has --help.
@@ -20,8 +22,9 @@
 //
 //   - target.go chooses what a command works on: deployment.go (NATS, DynamoDB, KMS) or embedded.go (a data directory and
 //     whatever runs on it). Parts are opened when first asked for, so a command needs rights only for what it uses.
-//   - worker.go makes a consumer.Worker of parts; run.go and dev.go bring these and run it, with http.go beside it.
+//   - worker.go makes a consumer.Worker and a rotator.Rotator of parts; run.go and dev.go bring these and run it, with http.go beside it.
 //   - demo.go prints the checks that story.go tells: each does something and reads back what came of it.
+//   - demoprovider.go is the provider of the embedded mode, whose grants leave the process sealed.
 //   - doctor.go and its doctor_*.go look at the surroundings, one examination for each part.
 //
 // # Secrets

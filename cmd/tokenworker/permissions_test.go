@@ -111,6 +111,7 @@ func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
 	}
 	expectFields(t, publish("acquired", "--public-key", public), map[string]any{"outcome": "stored"})
 	expectFields(t, publish("acquired", "--plain"), map[string]any{"outcome": "rejected"})
+	publisher.must("", "refresh", connection)
 	expectFields(t, publish("disconnect"), map[string]any{"outcome": "disconnected"})
 	letter := object(t, operator.must("", "dlq", "list", "--json"))
 	expectFields(t, letter, map[string]any{"code": "plain_refused"})
@@ -128,6 +129,7 @@ func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
 			t.Errorf("the doctor of the worker says %v", f)
 		}
 	}
+	worker.must("", "refresh", "--due")
 	if o := publisher.run("", "dlq", "replay", "1"); o.code != 1 {
 		t.Errorf("a publisher replays a dead letter: %s", o.stdout)
 	}

@@ -95,6 +95,10 @@ func TestExitCodesTellWrongUseFromFailure(t *testing.T) {
 		"NATS is not there":                          {args: []string{"dlq", "list", "--nats-url", "nats://127.0.0.1:1"}, code: 1, stderr: "no servers available"},
 		"a certificate file that is not there":       {args: []string{"dlq", "list", "--nats-url", "nats://127.0.0.1:1", "--nats-ca", dir}, code: 1, stderr: dir},
 		"no AWS region":                              {args: []string{"list", "--table", "t"}, code: 1, stderr: "AWS_REGION"},
+		"a refresh of nothing":                       {args: []string{"refresh", "--data-dir", dir}, code: 2, stderr: "--due"},
+		"a refresh of one and of all":                {args: []string{"refresh", "--due", "a:b:c", "--data-dir", dir}, code: 2, stderr: "--due"},
+		"two providers":                              {args: []string{"providers", "a", "b"}, code: 2, stderr: "one ID"},
+		"a file of providers that is not there":      {args: []string{"providers", "--providers", dir}, code: 2, stderr: "--providers"},
 		"a demo in a folder that is in use":          {args: []string{"demo", "--data-dir", "/"}, code: 2, stderr: "not empty"},
 		"a number of replicas that is none":          {args: []string{"setup", "--replicas", "-1"}, code: 2, stderr: "--replicas"},
 	} {
