@@ -100,13 +100,8 @@ func withPEM(t *testing.T, key *pem.Block, fields ...string) *provider.Provider 
 		t.Fatal(err)
 	}
 	t.Setenv("DEMO_ID", "app")
-	yaml := "providers:\n  demo:\n    allow_networks: [127.0.0.0/8]\n    auth: private_key_jwt\n" +
-		"    client:\n      id: env:DEMO_ID\n      private_key: 'file:" + file + "'\n      key_id: k-1\n"
-	for _, f := range fields {
-		yaml += "    " + f + "\n"
-	}
-	p, _ := load(t, yaml).Get("demo")
-	return p
+	return entry(t, append([]string{onLoopback, "auth: private_key_jwt",
+		"client:", "  id: env:DEMO_ID", "  private_key: 'file:" + file + "'", "  key_id: k-1"}, fields...)...)
 }
 
 func TestPrivateKeyJWT(t *testing.T) {

@@ -27,7 +27,7 @@ type rawServer struct {
 
 func serveRaw(t *testing.T, handle func(net.Conn, func() error)) *rawServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen(t, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestAPostOnAReusedConnectionIsNotRepeated(t *testing.T) {
 }
 
 func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := listen(t, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,12 +162,10 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 	notTLS := serveRaw(t, func(conn net.Conn, _ func() error) { answer(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 	silent := serveRaw(t, func(conn net.Conn, _ func() error) { hang(conn) })
 	nobody := dnsServer(t, func(string) net.IP { return nil })
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
 
 	for _, tc := range []struct {
 		name string
-		ctx  context.Context
+		gone bool // canceled before
 		url  string
 		edit func(*provider.Config)
 		code provider.Code
@@ -178,12 +176,14 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 		{name: "a certificate that nobody trusts", url: trusted.URL, code: provider.CodeTLSFailed},
 		{name: "no TLS behind https", url: "https://" + notTLS.Addr().String(), code: provider.CodeTLSFailed},
 		{name: "a handshake that never ends", url: "https://" + silent.Addr().String(), edit: quick, code: provider.CodeTLSFailed},
-		{name: "canceled before", ctx: gone, url: silent.url(), code: provider.CodeCanceled},
+		{name: "canceled before", gone: true, url: silent.url(), code: provider.CodeCanceled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ctx, c := tc.ctx, client(t)
-			if ctx == nil {
-				ctx = t.Context()
+			c := client(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if tc.gone {
+				cancel()
 			}
 			if tc.edit != nil {
 				c = client(t, tc.edit)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,15 +24,15 @@ func TestWhatAProviderEchoesGoesNoFurther(t *testing.T) {
 	set.AccessToken, set.RefreshToken = tokenworker.SecretString(access), tokenworker.SecretString(refresh)
 
 	all := strings.Join(canaries, " ")
-	quoted, _ := json.Marshal(all)
+	quoted := `"` + all + `"`
 	bodies := []string{
 		all,
-		`{"error": ` + string(quoted) + `}`,
-		`{"error": "invalid_grant", "error_description": ` + string(quoted) + `, "error_uri": "https://x/?t=` + refresh + `"}`,
+		`{"error": ` + quoted + `}`,
+		`{"error": "invalid_grant", "error_description": ` + quoted + `, "error_uri": "https://x/?t=` + refresh + `"}`,
 		`{"error": {"code": "` + refresh + `", "message": "` + access + `"}, "error_codes": ["` + secret + `"]}`,
 		`{"` + refresh + `": "` + access + `"}`,
-		`{"access_token": "` + access + `", "token_type": "` + refresh + `", "scope": ` + string(quoted) + `}`,
-		`{"active": true, "sub": ` + string(quoted) + `, "scope": "` + refresh + `", "company": "` + access + `", "connection": "` + secret + `"}`,
+		`{"access_token": "` + access + `", "token_type": "` + refresh + `", "scope": ` + quoted + `}`,
+		`{"active": true, "sub": ` + quoted + `, "scope": "` + refresh + `", "company": "` + access + `", "connection": "` + secret + `"}`,
 		`{"access_token": "` + access + `", "expires_in": "` + refresh + `", "refresh_token": ["` + refresh + `"]}`,
 		"error=" + refresh + "&error_description=" + access,
 		"<html>" + all + "</html>",
