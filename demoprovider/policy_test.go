@@ -1,6 +1,7 @@
 package demoprovider_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"testing"
@@ -266,9 +267,7 @@ func TestARefusedRequestSpendsNothing(t *testing.T) {
 		form := url.Values{
 			"grant_type": {"refresh_token"}, "refresh_token": {token}, "client_id": {clientID}, "client_secret": {secret},
 		}
-		for name, values := range c.form {
-			form[name] = values
-		}
+		maps.Copy(form, c.form)
 		if got := r.send(r.request("/token", form)); got.Error != c.error {
 			t.Errorf("%s: %d %s, want %s", c.name, got.status, got.body, c.error)
 		}

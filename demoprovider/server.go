@@ -96,8 +96,8 @@ const (
 	idleWithin = 10 * time.Minute
 )
 
-// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. It is called once. Addresses other than loopback are refused:
-// the server speaks plain HTTP and is made to be attacked.
+// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. It is called once. Addresses other than
+// loopback are refused: the server speaks plain HTTP and is made to be attacked.
 func (s *Server) Start(ctx context.Context, addr string) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
