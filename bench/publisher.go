@@ -68,7 +68,7 @@ func acquired(n int, key *events.PublicKey) (events.Message, error) {
 // tokenSet takes tokenSetBytes, within a few.
 func tokenSet() tokenworker.TokenSet {
 	return tokenworker.TokenSet{
-		AccessToken:  tokenworker.SecretString(strings.Repeat("a", 1200)), // a JSON web token
+		AccessToken:  tokenworker.SecretString(strings.Repeat("a", 1260)), // a JSON web token
 		RefreshToken: tokenworker.SecretString(strings.Repeat("r", 120)),
 		TokenType:    "Bearer", Scope: "openid payroll", ExpiresAt: time.Now().Add(time.Hour).Truncate(time.Second),
 	}
