@@ -220,7 +220,10 @@ func overtake(ctx context.Context, e *env, n int) error {
 	if err := forAll(ctx, victims, func(ctx context.Context, v *victim) error { return v.publish(ctx, p) }); err != nil {
 		return err
 	}
-	late, err := awaitDisconnects(ctx, admin)
+	if err := awaitNone(ctx, admin, streams.Disconnect, settledWithin); err != nil {
+		return err
+	}
+	late, err := unsettledOf(ctx, admin, streams.In, streams.Acquired)
 	if err != nil {
 		return err
 	}
@@ -230,25 +233,6 @@ func overtake(ctx context.Context, e *env, n int) error {
 	}
 	e.did("%d connections, %d acquisitions overtaken", n, late)
 	return e.checkGone(ctx, r, victims)
-}
-
-// awaitDisconnects waits until no disconnect is unsettled, and returns how many acquisitions are.
-func awaitDisconnects(ctx context.Context, admin jetstream.JetStream) (late int, err error) {
-	open := func(name string) (int, error) {
-		c, err := admin.Consumer(ctx, streams.In, name)
-		if err != nil {
-			return 0, fmt.Errorf("looking at consumer %s: %w", name, err)
-		}
-		return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending, nil
-	}
-	err = process.Await(ctx, settledWithin, "every disconnect is settled", func() (bool, error) {
-		n, err := open(streams.Disconnect)
-		return n == 0, err
-	})
-	if err != nil {
-		return 0, err //nolint:wrapcheck // our own
-	}
-	return open(streams.Acquired)
 }
 
 // checkGone stops the worker and reads what is stored: no victim has a token set that could be read, except the one
