@@ -65,11 +65,11 @@ func serveRaw(t *testing.T, handle func(net.Conn, func() error)) *rawServer {
 
 func (s *rawServer) url() string { return "http://" + s.Addr().String() }
 
-func quick(c *provider.Config) {
-	c.ConnectTimeout, c.HeaderTimeout, c.Timeout = 200*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
-}
-
-func patient(*provider.Config) {}
+// The limits of a client, each short enough to be met by a test that waits for nothing else.
+func patient(*provider.Config)        {}
+func shortConnect(c *provider.Config) { c.ConnectTimeout = 50 * time.Millisecond }
+func shortHeader(c *provider.Config)  { c.HeaderTimeout = 50 * time.Millisecond }
+func shortTotal(c *provider.Config)   { c.Timeout = 2 * time.Second } // long enough for the head of the answer
 
 // answer writes an answer as it is.
 func answer(conn net.Conn, text string) { _, _ = io.WriteString(conn, text) }
@@ -113,12 +113,12 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		{"no answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			hang(conn)
-		}, provider.CodeTimeout, quick},
+		}, provider.CodeTimeout, shortHeader},
 		{"an answer whose body never ends", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 			hang(conn)
-		}, provider.CodeUnreadable, quick},
+		}, provider.CodeUnreadable, shortTotal},
 		{"switched protocols", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
@@ -175,7 +175,7 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 			code: provider.CodeUnreachable},
 		{name: "a certificate that nobody trusts", url: trusted.URL, code: provider.CodeTLSFailed},
 		{name: "no TLS behind https", url: "https://" + notTLS.Addr().String(), code: provider.CodeTLSFailed},
-		{name: "a handshake that never ends", url: "https://" + silent.Addr().String(), edit: quick, code: provider.CodeTLSFailed},
+		{name: "a handshake that never ends", url: "https://" + silent.Addr().String(), edit: shortConnect, code: provider.CodeTLSFailed},
 		{name: "canceled before", gone: true, url: silent.url(), code: provider.CodeCanceled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

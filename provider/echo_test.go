@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tokenworker/tokenworker"
@@ -38,31 +39,36 @@ func TestWhatAProviderEchoesGoesNoFurther(t *testing.T) {
 		"<html>" + all + "</html>",
 		`{"access_token": "` + access,
 	}
-	for _, status := range []int{200, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 503} {
-		for i, body := range bodies {
-			s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
-				for _, name := range []string{"Location", "WWW-Authenticate", "Retry-After", "Content-Type", "X-Echo", "Set-Cookie", "Content-Language"} {
-					w.Header().Set(name, "https://evil.example.com/"+all)
-				}
-				if i%2 == 0 {
-					w.Header().Set("Content-Type", "application/json")
-				}
-				w.WriteHeader(status)
-				_, _ = io.WriteString(w, body)
-				_, _ = io.Copy(w, r.Body)
-			})
-			p := demoFor(t, "app", secret, tokenURL("%s/{connection}", s.URL), "auth: client_secret_post",
-				"revoke: {url: '"+s.URL+"/{token}', allow_token_in_url: true}",
-				"introspect: {url: "+s.URL+", company: company, connection: connection}")
-			c := client(t)
+	var status, which atomic.Int64
+	s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Location", "WWW-Authenticate", "Retry-After", "Content-Type", "X-Echo", "Set-Cookie", "Content-Language"} {
+			w.Header().Set(name, "https://evil.example.com/"+all)
+		}
+		if which.Load()%2 == 0 {
+			w.Header().Set("Content-Type", "application/json")
+		}
+		w.WriteHeader(int(status.Load()))
+		_, _ = io.WriteString(w, bodies[which.Load()])
+		_, _ = io.Copy(w, r.Body)
+	})
+	p := demoFor(t, "app", secret, tokenURL("%s/{connection}", s.URL), "auth: client_secret_post",
+		"revoke: {url: '"+s.URL+"/{token}', allow_token_in_url: true}",
+		"introspect: {url: "+s.URL+", company: company, connection: connection}")
+	c := client(t)
+	for _, n := range []int64{200, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 503} {
+		for i := range bodies {
+			status.Store(n)
+			which.Store(int64(i))
 			silent(t, canaries, c.Refresh(t.Context(), p, key, set))
 			silent(t, canaries, c.Revoke(t.Context(), p, key, set))
 			silent(t, canaries, c.Introspect(t.Context(), p, key, set))
-			silent(t, canaries, p)
-			silent(t, canaries, *p)
-			silent(t, canaries, c)
-			s.Close()
 		}
+	}
+	silent(t, canaries, p)
+	silent(t, canaries, *p)
+	silent(t, canaries, c)
+	if n := len(s.seen()); n != 3*12*len(bodies) {
+		t.Errorf("%d requests", n)
 	}
 }
 
