@@ -8,7 +8,10 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//   - consumer/handle.go acknowledges before it handles: "event 8 of 12 (acquired, sequence 744) was acknowledged and is
+//     lost", for dozens of events in 10 kills of either kind.
+//   - none needed for late events: the code as it was kept them waiting for settled messages that a killed server had left
+//     in its stream: "late events: waiting until the events are settled, for up to 1m30s; 29 are not", in 20 kills.
 
 import (
 	"context"
