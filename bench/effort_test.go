@@ -10,10 +10,10 @@ import (
 
 func TestContestantsTakeTurnsAndTheFirstRoundDoesNotCount(t *testing.T) {
 	var turns string
-	microseconds := func(name string, each ...time.Duration) contestant {
+	microseconds := func(name string, each ...int) contestant {
 		return func(_ context.Context, operations int) (effort, error) {
 			turns += name
-			took := each[0] * time.Duration(operations) * time.Microsecond
+			took := time.Duration(each[0]*operations) * time.Microsecond
 			each = each[1:]
 			return effort{took, 2 * took}, nil
 		}
