@@ -125,15 +125,11 @@ func TestANameThatIsBoundAnewGainsNothing(t *testing.T) {
 }
 
 func TestPlainHTTPIsForListedNetworksOnly(t *testing.T) {
-	s := serve(t, http.StatusOK, token)
-	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
-	resolver := dnsServer(t, func(string) net.IP { return net.IPv4(127, 0, 0, 1) })
-	p := public(t, tokenURL("http://api.example.com:%s", port), "allow_networks: [10.0.0.0/8]")
+	unallocated := net.ParseIP("2000::1") // public, but nobody's
+	resolver := dnsServer(t, func(string) net.IP { return unallocated })
+	p := public(t, tokenURL("http://api.example.com"), "allow_networks: [10.0.0.0/8]")
 	c := client(t, func(c *provider.Config) { c.Resolver = resolver })
 	ends(t, c.Refresh(t.Context(), p, key, held()), provider.NotSpent, provider.CodeAddressRefused)
-	if n := len(s.seen()); n != 0 {
-		t.Errorf("%d requests", n)
-	}
 }
 
 // Ids come with events. Whatever they are, they fill a label or a segment and no more.
