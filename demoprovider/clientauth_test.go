@@ -169,6 +169,7 @@ func TestAnAssertionIsCheckedInFull(t *testing.T) {
 		{name: "of another client's key", assertion: sign(t, rs, "RS256", good(nil)), want: fails},
 		{name: "under another client's name", assertion: sign(t, ec, "ES256", good(nil)), more: url.Values{"client_id": {"rsa"}}, want: fails},
 		{name: "with a wrong algorithm", assertion: sign(t, ec, "RS256", good(nil)), want: fails},
+		{name: "of an RSA key with a wrong algorithm", assertion: sign(t, rs, "PS256", good(claims{"iss": "rsa", "sub": "rsa"})), want: fails},
 		{name: "with no algorithm", assertion: sign(t, nil, "none", good(nil)), want: fails},
 		{name: "unsigned", assertion: sign(t, nil, "ES256", good(nil)), want: fails},
 		{name: "expired", assertion: sign(t, ec, "ES256", good(claims{"exp": now.Unix()})), want: fails},

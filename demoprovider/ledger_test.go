@@ -159,6 +159,22 @@ func TestAPostIsDoubtfulWhileAnEarlierOneMayHaveSpentTheToken(t *testing.T) {
 	}
 }
 
+func TestTheDoubtCountsFromTheFirstPostInDoubt(t *testing.T) {
+	r := start(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 30 * time.Second})
+	if err := r.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Count: 2}); err != nil {
+		t.Fatal(err)
+	}
+	token := r.mustGrant("s").RefreshToken
+	for range 3 {
+		r.refresh(token)
+		r.Advance(20 * time.Second)
+	}
+	family := r.mustFamily(token)
+	if family.Attempts[1].Doubtful || !family.Attempts[2].Doubtful {
+		t.Errorf("%+v", family.Attempts)
+	}
+}
+
 func TestAPostBesideOneThatIsStillOnItsWayIsDoubtful(t *testing.T) {
 	r := start(t, demoprovider.Policy{})
 	if err := r.Inject(demoprovider.Fault{Kind: demoprovider.RateLimited, Delay: time.Hour, Count: 1}); err != nil {

@@ -96,6 +96,14 @@ func TestAPolicyDecidesOnEveryPost(t *testing.T) {
 			graces: 1,
 		},
 		{
+			name:   "grace that mints: it counts from the rotation, too",
+			policy: demoprovider.Policy{Rotation: demoprovider.Grace, Grace: grace, GraceMints: true},
+			steps:  []step{{0, "a", "b"}, {20 * time.Second, "a", "c"}, {20 * time.Second, "a", ""}},
+			fate:   demoprovider.RevokedByReuse,
+			graces: 1,
+			reuses: 1,
+		},
+		{
 			name:   "grace that mints: a reuse ends all branches",
 			policy: demoprovider.Policy{Rotation: demoprovider.Grace, Grace: grace, GraceMints: true},
 			steps:  []step{{0, "a", "b"}, {0, "a", "c"}, {grace, "a", ""}, {0, "b", ""}, {0, "c", ""}},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -112,9 +113,7 @@ func (b *both) ask(path, password, parameter string, token pair, form url.Values
 	var got [2]said
 	for i, c := range b.clients {
 		own := url.Values{parameter: {token[i]}}
-		for name, values := range form {
-			own[name] = values
-		}
+		maps.Copy(own, form)
 		got[i] = c.post(path, password, own)
 	}
 	return got
