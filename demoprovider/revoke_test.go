@@ -63,8 +63,12 @@ func TestARevocationReachesAsFarAsThePolicySays(t *testing.T) {
 			if got := r.refresh(tokens.RefreshToken); (got.status == http.StatusOK) != c.refresh {
 				t.Errorf("refreshing: %d %s", got.status, got.body)
 			}
-			if totals := r.Totals(); totals.Revocations != 2 || totals.RevokedByClient != c.ended || totals.Reuses != 0 {
+			totals := r.Totals()
+			if totals.Revocations != 2 || totals.RevokedByClient != c.ended || totals.Reuses != 0 {
 				t.Errorf("%+v", totals)
+			}
+			if alone := c.reach == token && c.what != "spent"; totals.RevokedTokens != number(alone) {
+				t.Errorf("%d tokens were revoked alone", totals.RevokedTokens)
 			}
 		})
 	}
