@@ -50,7 +50,6 @@ func storeRows(ctx context.Context, o options) (rows []row, err error) {
 	}
 	return []row{
 		overhead("CPU per acquisition, embedded store: per bare upsert", "µs", e[0].cpu, e[1].cpu, target{}),
-		rate("acquisitions, embedded store, synced: bare upserts", e[0].took, e[1].took, target{}),
 	}, nil
 }
 
