@@ -148,6 +148,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		g.Go(func() error { return sub.run(ctx) })
 	}
+	g.Go(func() error { w.sweepOrphans(ctx); return nil })
 	err := g.Wait()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
