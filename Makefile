@@ -66,6 +66,10 @@ fuzz: ## run every fuzz target for FUZZTIME (10s) each
 attack: build ## try to break each promise; P=P1 picks one, N=1000 its size
 	@$(WITH_LOCALSTACK) go run ./internal/attack $(if $(P),-p '$(P)') $(if $(N),-n '$(N)')
 
+.PHONY: model
+model: ## check the protocol's models, and that each of their rules is needed; FULL=1 checks larger sizes too
+	@docs/model/check.sh
+
 # One package at a time: benchmarks that share the cores would measure each other. bench/ is a module of its own, with
 # the libraries that it compares with; its table comes last.
 .PHONY: bench

@@ -65,8 +65,9 @@ func ready(ctx context.Context, addr string, ended <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	client := &http.Client{Timeout: readyWithin}
 	for tick := time.NewTicker(time.Millisecond); ; {
-		if response, err := http.DefaultClient.Do(request); err == nil {
+		if response, err := client.Do(request); err == nil {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				return nil

@@ -69,14 +69,14 @@ func groups() []group {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	work := run
 	if len(os.Args) > 1 && os.Args[1] == asRole {
 		work = playRole
 	}
-	if err := work(ctx, os.Stdout, os.Args[1:]); err != nil {
+	err := work(ctx, os.Stdout, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
 		os.Exit(1)
 	}
 }

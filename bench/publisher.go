@@ -17,7 +17,7 @@ import (
 // publisher puts acquired events into the stream.
 type publisher struct {
 	js   jetstream.JetStream
-	sent int
+	sent uint64
 }
 
 // publish returns once the stream holds so many more events, each for the next connection, and sealed to the key unless
@@ -51,7 +51,7 @@ func (p *publisher) publish(ctx context.Context, key *events.PublicKey, n int) e
 }
 
 // acquired is an event that brings the n-th connection a token set.
-func acquired(n int, key *events.PublicKey) (events.Message, error) {
+func acquired(n uint64, key *events.PublicKey) (events.Message, error) {
 	e, err := events.NewAcquired(connection(n), "bench", tokenSet(), time.Now())
 	if err != nil {
 		return events.Message{}, err
@@ -68,7 +68,7 @@ func acquired(n int, key *events.PublicKey) (events.Message, error) {
 // tokenSet takes tokenSetBytes, within a few.
 func tokenSet() tokenworker.TokenSet {
 	return tokenworker.TokenSet{
-		AccessToken:  tokenworker.SecretString(strings.Repeat("a", 1200)), // a JSON web token
+		AccessToken:  tokenworker.SecretString(strings.Repeat("a", 1260)), // a JSON web token
 		RefreshToken: tokenworker.SecretString(strings.Repeat("r", 120)),
 		TokenType:    "Bearer", Scope: "openid payroll", ExpiresAt: time.Now().Add(time.Hour).Truncate(time.Second),
 	}
@@ -87,10 +87,10 @@ func (p *publisher) settled(ctx context.Context) error {
 }
 
 // count is how many messages a stream holds.
-func (p *publisher) count(ctx context.Context, stream string) (int, error) {
+func (p *publisher) count(ctx context.Context, stream string) (uint64, error) {
 	s, err := p.js.Stream(ctx, stream)
 	if err != nil {
 		return 0, err
 	}
-	return int(s.CachedInfo().State.Msgs), nil
+	return s.CachedInfo().State.Msgs, nil
 }

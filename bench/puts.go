@@ -51,9 +51,9 @@ func performPuts(ctx context.Context, config []byte, requests *json.Decoder, ans
 	})
 	client := dynamodb.NewFromConfig(c.aws(), func(o *dynamodb.Options) { o.HTTPClient = connections })
 	sealed := make([]byte, c.SealedBytes)
-	stamp := 0
+	var stamp uint64
 	return perform(c.Profile, requests, answers, func(operations int) error {
-		stamps := make(chan int)
+		stamps := make(chan uint64)
 		g, ctx := errgroup.WithContext(ctx)
 		for range concurrency {
 			g.Go(func() error {
@@ -82,9 +82,9 @@ func performPuts(ctx context.Context, config []byte, requests *json.Decoder, ans
 }
 
 // put stores a token set unless there is a newer one.
-func put(ctx context.Context, client *dynamodb.Client, table string, stamp int, sealed []byte) error {
+func put(ctx context.Context, client *dynamodb.Client, table string, stamp uint64, sealed []byte) error {
 	k := connection(stamp)
-	number := &types.AttributeValueMemberN{Value: strconv.Itoa(stamp)}
+	number := &types.AttributeValueMemberN{Value: strconv.FormatUint(stamp, 10)}
 	_, err := client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: aws.String(table),
 		Item: map[string]types.AttributeValue{

@@ -132,7 +132,7 @@ func (s safe) eventKey(
 }
 
 // connection is the n-th of 10,000 connections, a hundred in each organization.
-func connection(n int) tokenworker.Key {
+func connection(n uint64) tokenworker.Key {
 	return tokenworker.Key{
 		OrgID: fmt.Sprintf("org-%d", n%100), ProviderID: "gusto", CompanyID: fmt.Sprintf("company-%d", n/100%100),
 	}

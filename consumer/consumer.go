@@ -165,6 +165,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		g.Go(func() error { return sub.Run(ctx) })
 	}
+	g.Go(func() error { w.sweepOrphans(ctx); return nil })
 	err := g.Wait()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()

@@ -91,7 +91,7 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if err := events.CheckAge(d.entered, e.Time); err != nil {
 		return err
 	}
-	if err := w.holdBack(ctx, d, e.Time); err != nil {
+	if err := w.holdBack(ctx, d, e); err != nil {
 		return err
 	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}

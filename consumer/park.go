@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,30 +75,58 @@ func parseStamp(s string) (tokenworker.Stamp, error) {
 	return tokenworker.Stamp{Epoch: e, Sequence: q}, nil
 }
 
-// holdBack returns errHeldBack while an earlier message of the delivery's subject is unsettled, for an event that could
-// be a repeat which overtakes its own original: it entered the stream so long after its time that the stream's memory of
-// message ids may no longer tell. All other events skip the look-up.
-func (w *Worker) holdBack(ctx context.Context, d *delivery, eventTime time.Time) error {
-	if d.entered.Sub(eventTime) <= streams.DuplicateWindow-tokenworker.ClockSkew {
+// holdBack returns errHeldBack while the original of a possible repeat is unsettled. An event may be a repeat that overtakes
+// its own original if it entered the stream so long after its time that the stream's memory of message ids may no longer
+// tell; all other events skip the look-up. A repeat has its original's subject and message id, so no other message is
+// waited for.
+//
+// That a message is in the work queue does not prove that it is unsettled: a server that was killed may bring back messages
+// that were acknowledged, and never deliver them again (see orphans.go). But an original that was settled is known to the
+// record by its id, and then the repeat will change nothing.
+func (w *Worker) holdBack(ctx context.Context, d *delivery, e *events.Event) error {
+	if d.entered.Sub(e.Time) <= streams.DuplicateWindow-tokenworker.ClockSkew {
 		return nil
 	}
-	// A work queue holds exactly the unsettled messages. Both streams answer from their leader (AllowDirect is off).
-	in, err := w.first(ctx, streams.In, 1, d.subject)
-	if err != nil {
+	earlier, err := w.hasOriginal(ctx, d)
+	if err != nil || !earlier {
 		return err
 	}
-	if in != nil && d.stamp.Epoch == w.cfg.Epoch && in.Sequence < d.stamp.Sequence {
-		return errHeldBack
+	rec, err := w.store.Get(ctx, e.Key)
+	if err != nil && !errors.Is(err, tokenworker.ErrNotFound) {
+		return err
+	}
+	if slices.Contains(rec.Seen, e.EventID()) {
+		return nil
+	}
+	return errHeldBack
+}
+
+// hasOriginal reports whether an earlier message of the same subject and message id is in the stream of events, or parked.
+// Both streams answer from their leader (AllowDirect is off).
+func (w *Worker) hasOriginal(ctx context.Context, d *delivery) (bool, error) {
+	for from := uint64(1); ; {
+		m, err := w.first(ctx, streams.In, from, d.subject)
+		if err != nil {
+			return false, err
+		}
+		if m == nil || d.stamp.Epoch == w.cfg.Epoch && m.Sequence >= d.stamp.Sequence {
+			break
+		}
+		if m.Header.Get(events.MessageIDHeader) == d.messageID {
+			return true, nil
+		}
+		from = m.Sequence + 1
 	}
 	for from := uint64(1); ; {
-		parked, err := w.first(ctx, streams.Parked, from, events.ParkedSubject(d.subject))
-		if parked == nil || err != nil {
-			return err
+		m, err := w.first(ctx, streams.Parked, from, events.ParkedSubject(d.subject))
+		if m == nil || err != nil {
+			return false, err
 		}
-		if stamp, err := parseStamp(parked.Header.Get(stampHeader)); err == nil && stamp.Compare(d.stamp) < 0 {
-			return errHeldBack
+		stamp, err := parseStamp(m.Header.Get(stampHeader))
+		if err == nil && stamp.Compare(d.stamp) < 0 && m.Header.Get(messageIDHeader) == d.messageID {
+			return true, nil
 		}
-		from = parked.Sequence + 1
+		from = m.Sequence + 1
 	}
 }
 

@@ -80,7 +80,10 @@ func (r *rig) send(request *http.Request) reply {
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	got := reply{status: answer.StatusCode, header: answer.Header, body: string(body), err: err}
+	if err != nil {
+		return reply{err: err}
+	}
+	got := reply{status: answer.StatusCode, header: answer.Header, body: string(body)}
 	_ = json.Unmarshal(body, &got) // what is no JSON leaves the fields empty
 	return got
 }

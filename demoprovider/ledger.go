@@ -24,7 +24,8 @@ type Totals struct {
 
 	RevokedByReuse  int `json:"revoked_by_reuse"` // families
 	RevokedByClient int `json:"revoked_by_client"`
-	Revocations     int `json:"revocations"` // requests to the revocation endpoint
+	RevokedTokens   int `json:"revoked_tokens"` // alone, where a revocation reaches no further
+	Revocations     int `json:"revocations"`    // requests to the revocation endpoint
 
 	Faults   map[FaultKind]int `json:"faults"`   // requests that were hit
 	Followed int               `json:"followed"` // redirects of the server's own that were followed

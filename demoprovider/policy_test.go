@@ -1,6 +1,7 @@
 package demoprovider_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"testing"
@@ -93,6 +94,14 @@ func TestAPolicyDecidesOnEveryPost(t *testing.T) {
 			steps:  []step{{0, "a", "b"}, {0, "a", "c"}, {grace, "b", "d"}, {0, "c", "e"}},
 			fate:   demoprovider.Alive,
 			graces: 1,
+		},
+		{
+			name:   "grace that mints: it counts from the rotation, too",
+			policy: demoprovider.Policy{Rotation: demoprovider.Grace, Grace: grace, GraceMints: true},
+			steps:  []step{{0, "a", "b"}, {20 * time.Second, "a", "c"}, {20 * time.Second, "a", ""}},
+			fate:   demoprovider.RevokedByReuse,
+			graces: 1,
+			reuses: 1,
 		},
 		{
 			name:   "grace that mints: a reuse ends all branches",
@@ -266,9 +275,7 @@ func TestARefusedRequestSpendsNothing(t *testing.T) {
 		form := url.Values{
 			"grant_type": {"refresh_token"}, "refresh_token": {token}, "client_id": {clientID}, "client_secret": {secret},
 		}
-		for name, values := range c.form {
-			form[name] = values
-		}
+		maps.Copy(form, c.form)
 		if got := r.send(r.request("/token", form)); got.Error != c.error {
 			t.Errorf("%s: %d %s, want %s", c.name, got.status, got.body, c.error)
 		}

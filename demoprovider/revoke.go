@@ -38,11 +38,13 @@ func (s *Server) revokeToken(f *family, id tokenID) {
 	case ReachFamily:
 		s.revokeFamily(f, now)
 	case ReachToken:
-		if t := f.access.at(id.number); id.prefix == AccessPrefix && t != nil {
+		if t := f.access.at(id.number); id.prefix == AccessPrefix && f.isLiveAccess(t, now) {
 			t.revoked = true
+			s.totals.RevokedTokens++
 		}
-		if t := f.refresh.at(id.number); id.prefix == RefreshPrefix && t != nil {
+		if t := f.refresh.at(id.number); id.prefix == RefreshPrefix && f.rule(t, now) == rulingFresh {
 			t.revoked = true
+			s.totals.RevokedTokens++
 		}
 	}
 }

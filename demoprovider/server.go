@@ -19,7 +19,6 @@ type Server struct {
 	signer  signer
 	mux     *http.ServeMux
 	closing chan struct{}
-	http    *http.Server   // of Start
 	running sync.WaitGroup // what serves
 
 	// What the ledger says moves under one lock: the little that is done under it takes microseconds, next to an HTTP
@@ -32,6 +31,7 @@ type Server struct {
 	totals   Totals
 	faults   faultPlan
 	seen     seenAssertions
+	http     *http.Server // of Start
 	closed   bool
 }
 
@@ -96,8 +96,8 @@ const (
 	idleWithin = 10 * time.Minute
 )
 
-// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. It is called once. Addresses other than loopback are refused:
-// the server speaks plain HTTP and is made to be attacked.
+// Start listens on addr, such as 127.0.0.1:0, and serves until [Server.Close]. It is called once. Addresses other than
+// loopback are refused: the server speaks plain HTTP and is made to be attacked.
 func (s *Server) Start(ctx context.Context, addr string) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
@@ -108,10 +108,10 @@ func (s *Server) Start(ctx context.Context, addr string) error {
 		return errors.Join(fmt.Errorf("%s is not a loopback address", addr), listener.Close())
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.issuer == "" {
 		s.issuer = "http://" + listener.Addr().String()
 	}
-	s.mu.Unlock()
 	// No limit on the whole request: it would end the contexts of those that a fault holds up.
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerWithin, IdleTimeout: idleWithin}
 	s.running.Go(func() { _ = s.http.Serve(listener) }) // ends with Close, the only way it can
@@ -133,10 +133,11 @@ func (s *Server) Close() error {
 		s.closed = true
 		close(s.closing)
 	}
+	listening := s.http
 	s.mu.Unlock()
 	var err error
-	if s.http != nil {
-		err = s.http.Close()
+	if listening != nil {
+		err = listening.Close()
 	}
 	s.running.Wait()
 	if err != nil {

@@ -29,6 +29,13 @@ healthy() {
   [[ $health =~ \"dynamodb\":\ *\"(running|available)\" && $health =~ \"kms\":\ *\"(running|available)\" ]]
 }
 
+# warm URL: its DynamoDB answers. It is a program of its own, started by the first request, which would take seconds.
+warm() {
+  curl --fail --silent --max-time 60 --output /dev/null "$1" --data '{}' \
+    --header 'Content-Type: application/x-amz-json-1.0' --header 'X-Amz-Target: DynamoDB_20120810.ListTables' \
+    --header 'Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0'
+}
+
 # processes prints the pids of LocalStack and of its DynamoDB, which runs in a session of its own and outlives a
 # killed parent. Both carry this checkout's root in their environment and nothing else does, so a pid that belongs to
 # another program by now is never signalled.
@@ -80,7 +87,7 @@ free_port() {
 await() {
   local deadline=$((SECONDS + 120))
   trap stop EXIT
-  until healthy "$1"; do
+  until healthy "$1" && warm "$1"; do
     "${@:2}" 2>/dev/null || return 1
     ((SECONDS < deadline)) || return 1
     sleep 0.2

@@ -19,9 +19,7 @@ func (o operation) authOr(provider authMethod) authMethod {
 // negotiate picks the way to authenticate that the client has credentials for and the issuer takes. An issuer that names
 // none takes client_secret_basic (RFC 8414 section 2, OpenID Connect Discovery 1.0 section 3).
 func (p *Provider) negotiate(supported []string) authMethod {
-	takes := func(m authMethod) bool {
-		return slices.Contains(supported, string(m)) || len(supported) == 0 && m == authBasic
-	}
+	takes := func(m authMethod) bool { return slices.Contains(supported, string(m)) }
 	switch {
 	case p.sign != nil && (takes(authPrivateKey) || p.secret.IsEmpty()):
 		return authPrivateKey

@@ -3,6 +3,7 @@ package provider_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -100,13 +101,8 @@ func withPEM(t *testing.T, key *pem.Block, fields ...string) *provider.Provider 
 		t.Fatal(err)
 	}
 	t.Setenv("DEMO_ID", "app")
-	yaml := "providers:\n  demo:\n    allow_networks: [127.0.0.0/8]\n    auth: private_key_jwt\n" +
-		"    client:\n      id: env:DEMO_ID\n      private_key: 'file:" + file + "'\n      key_id: k-1\n"
-	for _, f := range fields {
-		yaml += "    " + f + "\n"
-	}
-	p, _ := load(t, yaml).Get("demo")
-	return p
+	return entry(t, append([]string{onLoopback, "auth: private_key_jwt",
+		"client:", "  id: env:DEMO_ID", "  private_key: 'file:" + file + "'", "  key_id: k-1"}, fields...)...)
 }
 
 func TestPrivateKeyJWT(t *testing.T) {
@@ -180,8 +176,17 @@ func TestAnAssertionIsMadeOnce(t *testing.T) {
 	for range 2 {
 		ends(t, c.Refresh(t.Context(), p, key, held()), provider.OK, "")
 	}
-	if seen := s.seen(); seen[0].body == seen[1].body {
-		t.Error("two requests with one assertion")
+	ids := map[any]bool{}
+	for _, r := range s.seen() {
+		form, err := url.ParseQuery(r.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claims := verified(t, form.Get("client_assertion"), func(_, _ []byte) bool { return true })
+		ids[claims["jti"]] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("two requests with %d ids", len(ids))
 	}
 }
 
@@ -284,4 +289,34 @@ func TestWhomAnAssertionIsFor(t *testing.T) {
 			t.Errorf("audience %v", got)
 		}
 	})
+}
+
+func TestKeysThatAreNotTaken(t *testing.T) {
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]any{"ECDSA on P-384": p384, "Ed25519": ed}
+	if short, err := rsa.GenerateKey(rand.Reader, 1024); err == nil { // under FIPS 140 it cannot even be made
+		keys["RSA of 1024 bits"] = short
+	}
+	t.Setenv("DEMO_ID", "app")
+	for name, key := range keys {
+		t.Run(name, func(t *testing.T) {
+			der, err := x509.MarshalPKCS8PrivateKey(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("DEMO_KEY", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+			_, err = provider.Load(t.Context(), nil, provider.Source{Name: "test.yaml", YAML: []byte(
+				"providers: {demo: {token_url: 'https://a.example.com', auth: private_key_jwt, client: {id: env:DEMO_ID, private_key: env:DEMO_KEY}}}")})
+			if err == nil || !strings.HasPrefix(err.Error(), `test.yaml:1: provider "demo": client.private_key: not a PEM private key`) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
 }

@@ -27,7 +27,7 @@ type rawServer struct {
 
 func serveRaw(t *testing.T, handle func(net.Conn, func() error)) *rawServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen(t, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +65,23 @@ func serveRaw(t *testing.T, handle func(net.Conn, func() error)) *rawServer {
 
 func (s *rawServer) url() string { return "http://" + s.Addr().String() }
 
-func quick(c *provider.Config) {
-	c.ConnectTimeout, c.HeaderTimeout, c.Timeout = 200*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
-}
+// The limits of a client, each short enough to be met by a test that waits for nothing else.
+func patient(*provider.Config)        {}
+func shortConnect(c *provider.Config) { c.ConnectTimeout = 50 * time.Millisecond }
+func shortHeader(c *provider.Config)  { c.HeaderTimeout, c.Timeout = 50*time.Millisecond, time.Minute }
+func shortTotal(c *provider.Config)   { c.Timeout = 2 * time.Second } // long enough for the head of the answer
 
-func patient(*provider.Config) {}
+// guard is a context that is canceled when a limit was not kept, which ends a call in another way.
+func guard(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	timer := time.AfterFunc(20*time.Second, cancel)
+	t.Cleanup(func() {
+		timer.Stop()
+		cancel()
+	})
+	return ctx
+}
 
 // answer writes an answer as it is.
 func answer(conn net.Conn, text string) { _, _ = io.WriteString(conn, text) }
@@ -113,12 +125,12 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		{"no answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			hang(conn)
-		}, provider.CodeTimeout, quick},
+		}, provider.CodeTimeout, shortHeader},
 		{"an answer whose body never ends", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 			hang(conn)
-		}, provider.CodeUnreadable, quick},
+		}, provider.CodeUnreadable, shortTotal},
 		{"switched protocols", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
@@ -127,7 +139,7 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := serveRaw(t, tc.handle)
 			p := demo(t, tokenURL("%s", s.url()))
-			ends(t, client(t, tc.limits).Refresh(t.Context(), p, key, held()), provider.Unknown, tc.code)
+			ends(t, client(t, tc.limits).Refresh(guard(t), p, key, held()), provider.Unknown, tc.code)
 			if n := s.posts.Load(); n != 1 {
 				t.Errorf("%d POSTs, want 1", n)
 			}
@@ -153,7 +165,7 @@ func TestAPostOnAReusedConnectionIsNotRepeated(t *testing.T) {
 }
 
 func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := listen(t, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,12 +174,10 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 	notTLS := serveRaw(t, func(conn net.Conn, _ func() error) { answer(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 	silent := serveRaw(t, func(conn net.Conn, _ func() error) { hang(conn) })
 	nobody := dnsServer(t, func(string) net.IP { return nil })
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
 
 	for _, tc := range []struct {
 		name string
-		ctx  context.Context
+		gone bool // canceled before
 		url  string
 		edit func(*provider.Config)
 		code provider.Code
@@ -177,13 +187,15 @@ func TestWhatWasNotWrittenIsNotSpent(t *testing.T) {
 			code: provider.CodeUnreachable},
 		{name: "a certificate that nobody trusts", url: trusted.URL, code: provider.CodeTLSFailed},
 		{name: "no TLS behind https", url: "https://" + notTLS.Addr().String(), code: provider.CodeTLSFailed},
-		{name: "a handshake that never ends", url: "https://" + silent.Addr().String(), edit: quick, code: provider.CodeTLSFailed},
-		{name: "canceled before", ctx: gone, url: silent.url(), code: provider.CodeCanceled},
+		{name: "a handshake that never ends", url: "https://" + silent.Addr().String(), edit: shortConnect, code: provider.CodeTLSFailed},
+		{name: "canceled before", gone: true, url: silent.url(), code: provider.CodeCanceled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ctx, c := tc.ctx, client(t)
-			if ctx == nil {
-				ctx = t.Context()
+			c := client(t)
+			ctx, cancel := context.WithCancel(guard(t))
+			defer cancel()
+			if tc.gone {
+				cancel()
 			}
 			if tc.edit != nil {
 				c = client(t, tc.edit)
@@ -261,16 +273,4 @@ func TestAnOldVersionOfTLSIsNotSpoken(t *testing.T) {
 	}, http.NotFound)
 	p, c := demo(t, tokenURL("%s", s.URL)), client(t, trusting(s))
 	ends(t, c.Refresh(t.Context(), p, key, held()), provider.NotSpent, provider.CodeTLSFailed)
-}
-
-func TestProxiesOfTheEnvironmentAreNotAsked(t *testing.T) {
-	proxy := serve(t, http.StatusOK, `{"access_token": "from the proxy"}`)
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
-		t.Setenv(name, proxy.URL)
-	}
-	s := serve(t, http.StatusOK, `{"access_token": "new-access"}`)
-	ends(t, client(t).Refresh(t.Context(), demo(t, tokenURL("%s", s.URL)), key, held()), provider.OK, "")
-	if n := len(proxy.seen()); n != 0 {
-		t.Errorf("the proxy saw %d requests", n)
-	}
 }

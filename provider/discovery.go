@@ -82,12 +82,12 @@ func (c *Client) fetchMetadata(ctx context.Context, p *Provider) (*metadata, Ans
 	var r reply
 	for _, place := range wellKnown(p.issuer) {
 		r = c.exchange(ctx, p, request{method: http.MethodGet, url: place, header: http.Header{}})
-		if r.status == http.StatusOK {
+		if r.status == http.StatusOK || r.fault != "" {
 			break
 		}
 	}
 	var m metadata
-	if r.fault != "" {
+	if r.fault != "" && !r.wrote || r.fault == CodeCanceled {
 		return nil, ended(NotSpent, r.fault)
 	}
 	if r.status != http.StatusOK || json.Unmarshal(r.body, &m) != nil || !p.accepts(&m) {

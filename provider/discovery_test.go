@@ -3,6 +3,7 @@ package provider_test
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -97,6 +98,11 @@ func TestMetadataThatAreNotBelieved(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
+	s := serveRaw(t, func(_ net.Conn, read func() error) { _ = read() })
+	ends(t, client(t).Prepare(t.Context(), demo(t, "issuer: "+s.url())), provider.NotSpent, provider.CodeDiscoveryFailed)
 }
 
 func TestAListedHostMayBeNamed(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // dnsServer starts a name server on loopback and returns a resolver that asks it. An address of nil is no such name.
 func dnsServer(t *testing.T, resolve func(name string) net.IP) *net.Resolver {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tokenworker/tokenworker"
@@ -25,45 +25,50 @@ func TestWhatAProviderEchoesGoesNoFurther(t *testing.T) {
 	set.AccessToken, set.RefreshToken = tokenworker.SecretString(access), tokenworker.SecretString(refresh)
 
 	all := strings.Join(canaries, " ")
-	quoted, _ := json.Marshal(all)
+	quoted := `"` + all + `"`
 	bodies := []string{
 		all,
-		`{"error": ` + string(quoted) + `}`,
-		`{"error": "invalid_grant", "error_description": ` + string(quoted) + `, "error_uri": "https://x/?t=` + refresh + `"}`,
+		`{"error": ` + quoted + `}`,
+		`{"error": "invalid_grant", "error_description": ` + quoted + `, "error_uri": "https://x/?t=` + refresh + `"}`,
 		`{"error": {"code": "` + refresh + `", "message": "` + access + `"}, "error_codes": ["` + secret + `"]}`,
 		`{"` + refresh + `": "` + access + `"}`,
-		`{"access_token": "` + access + `", "token_type": "` + refresh + `", "scope": ` + string(quoted) + `}`,
-		`{"active": true, "sub": ` + string(quoted) + `, "scope": "` + refresh + `", "company": "` + access + `", "connection": "` + secret + `"}`,
+		`{"access_token": "` + access + `", "token_type": "` + refresh + `", "scope": ` + quoted + `}`,
+		`{"active": true, "sub": ` + quoted + `, "scope": "` + refresh + `", "company": "` + access + `", "connection": "` + secret + `"}`,
 		`{"access_token": "` + access + `", "expires_in": "` + refresh + `", "refresh_token": ["` + refresh + `"]}`,
 		"error=" + refresh + "&error_description=" + access,
 		"<html>" + all + "</html>",
 		`{"access_token": "` + access,
 	}
-	for _, status := range []int{200, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 503} {
-		for i, body := range bodies {
-			s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
-				for _, name := range []string{"Location", "WWW-Authenticate", "Retry-After", "Content-Type", "X-Echo", "Set-Cookie", "Content-Language"} {
-					w.Header().Set(name, "https://evil.example.com/"+all)
-				}
-				if i%2 == 0 {
-					w.Header().Set("Content-Type", "application/json")
-				}
-				w.WriteHeader(status)
-				_, _ = io.WriteString(w, body)
-				_, _ = io.Copy(w, r.Body)
-			})
-			p := demoFor(t, "app", secret, tokenURL("%s/{connection}", s.URL), "auth: client_secret_post",
-				"revoke: {url: '"+s.URL+"/{token}', allow_token_in_url: true}",
-				"introspect: {url: "+s.URL+", company: company, connection: connection}")
-			c := client(t)
+	var status, which atomic.Int64
+	s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Location", "WWW-Authenticate", "Retry-After", "Content-Type", "X-Echo", "Set-Cookie", "Content-Language"} {
+			w.Header().Set(name, "https://evil.example.com/"+all)
+		}
+		if which.Load()%2 == 0 {
+			w.Header().Set("Content-Type", "application/json")
+		}
+		w.WriteHeader(int(status.Load()))
+		_, _ = io.WriteString(w, bodies[which.Load()])
+		_, _ = io.Copy(w, r.Body)
+	})
+	p := demoFor(t, "app", secret, tokenURL("%s/{connection}", s.URL), "auth: client_secret_post",
+		"revoke: {url: '"+s.URL+"/{token}', allow_token_in_url: true}",
+		"introspect: {url: "+s.URL+", company: company, connection: connection}")
+	c := client(t)
+	for _, n := range []int64{200, 204, 302, 307, 400, 401, 403, 404, 408, 429, 500, 503} {
+		for i := range bodies {
+			status.Store(n)
+			which.Store(int64(i))
 			silent(t, canaries, c.Refresh(t.Context(), p, key, set))
 			silent(t, canaries, c.Revoke(t.Context(), p, key, set))
 			silent(t, canaries, c.Introspect(t.Context(), p, key, set))
-			silent(t, canaries, p)
-			silent(t, canaries, *p)
-			silent(t, canaries, c)
-			s.Close()
 		}
+	}
+	silent(t, canaries, p)
+	silent(t, canaries, *p)
+	silent(t, canaries, c)
+	if n := len(s.seen()); n != 3*12*len(bodies) {
+		t.Errorf("%d requests", n)
 	}
 }
 

@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func FuzzTokenAnswer(f *testing.F) {
 				t.Fatalf("time %s", at)
 			}
 		}
-		if known := append(append([]string{"", OtherCode}, errorCodes...), p.reauthCodes...); !contains(known, a.ProviderCode) {
+		if known := append(append([]string{"", OtherCode}, errorCodes...), p.reauthCodes...); !slices.Contains(known, a.ProviderCode) {
 			t.Fatalf("provider's code %q", a.ProviderCode)
 		}
 		if strings.Contains(fmt.Sprintf("%+v %#v", a, a), secret) {
@@ -61,15 +62,6 @@ func FuzzTokenAnswer(f *testing.F) {
 			t.Fatalf("introspection ended as %s", again.Outcome)
 		}
 	})
-}
-
-func contains(words []string, word string) bool {
-	for _, w := range words {
-		if w == word {
-			return true
-		}
-	}
-	return false
 }
 
 // Whatever a file of providers says: no panic, every error says where, and what is accepted names hosts that ids cannot

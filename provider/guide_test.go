@@ -118,9 +118,7 @@ func TestTheGuideExplainsEveryField(t *testing.T) {
 	_, inside, _ := part(t, readGuide(t), "## What each field means", "## How answers are read")
 	var explained []string
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[a-z_`, ]+`) \\|").FindAllStringSubmatch(inside, -1) {
-		for _, name := range regexp.MustCompile("[a-z_]+").FindAllString(row[1], -1) {
-			explained = append(explained, name)
-		}
+		explained = append(explained, regexp.MustCompile("[a-z_]+").FindAllString(row[1], -1)...)
 	}
 	for _, section := range []string{"", "revoke", "introspect", "client"} {
 		yaml := "providers: {a: {nothing: x}}"

@@ -42,28 +42,22 @@ func parseDocument(mediaType string, body []byte) (document, bool) {
 	return doc, true
 }
 
-// at walks down a path with dots between names. The empty path is the document itself.
-func (d document) at(path string) (any, bool) {
+// at walks down a path with dots between names; nil if it leads nowhere. The empty path is the document itself.
+func (d document) at(path string) any {
 	var here any = map[string]any(d)
 	for name := range strings.SplitSeq(path, ".") {
 		if path == "" {
 			break
 		}
-		object, ok := here.(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		if here, ok = object[name]; !ok {
-			return nil, false
-		}
+		object, _ := here.(map[string]any)
+		here = object[name]
 	}
-	return here, true
+	return here
 }
 
 // text returns the string at a path, or "".
 func (d document) text(path string) string {
-	value, _ := d.at(path)
-	s, _ := value.(string)
+	s, _ := d.at(path).(string)
 	return s
 }
 

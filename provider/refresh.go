@@ -44,8 +44,7 @@ func (p *Provider) refreshed(r reply, old tokenworker.TokenSet, now time.Time) A
 		return p.classify(r)
 	}
 	doc, _ := parseDocument(r.mediaType, r.body)
-	inner, _ := doc.at(p.answerPath)
-	object, _ := inner.(map[string]any)
+	object, _ := doc.at(p.answerPath).(map[string]any)
 	got, ok := document(object).tokens(now)
 	if !ok {
 		got, ok = doc.tokens(now)

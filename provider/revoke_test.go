@@ -73,6 +73,8 @@ func TestHowARevocationEnds(t *testing.T) {
 		{"200 with a page: only the status counts", "", 200, "<html>", provider.OK, ""},
 		{"200 with a word", "", 200, `{"success": "ok"}`, provider.OK, ""},
 		{"200 that says no", "", 200, `{"ok": false, "error": "internal"}`, provider.Unknown, provider.CodeUnreadable},
+		{"200 that says no, and no more", "", 200, `{"ok": false}`, provider.Unknown, provider.CodeUnreadable},
+		{"200 that says no in another way", "", 200, `{"success": false}`, provider.Unknown, provider.CodeUnreadable},
 		{"200 that says it is dead", "", 200, `{"ok": false, "error": "token_revoked"}`, provider.Reauth, provider.CodeInvalidToken},
 		{"400 invalid_token", "", 400, `{"error": "invalid_token"}`, provider.Reauth, provider.CodeInvalidToken},
 		{"400 invalid_grant", "", 400, `{"error": "invalid_grant"}`, provider.Reauth, provider.CodeInvalidToken},

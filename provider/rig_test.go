@@ -3,6 +3,7 @@ package provider_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -40,7 +41,23 @@ func load(t *testing.T, yaml string) *provider.Catalogue {
 	return c
 }
 
-// demo is a provider on this machine with the given fields. Its client's id is "app", its secret "s3cret".
+// What an entry of the catalogue can have.
+const (
+	withClient = "client: {id: env:DEMO_ID, secret: env:DEMO_SECRET}"
+	onLoopback = "allow_networks: [127.0.0.0/8]"
+)
+
+// entry is a provider with the given fields and no others.
+func entry(t *testing.T, fields ...string) *provider.Provider {
+	t.Helper()
+	p, ok := load(t, "providers:\n  demo:\n    "+strings.Join(fields, "\n    ")+"\n").Get("demo")
+	if !ok {
+		t.Fatal("no such provider")
+	}
+	return p
+}
+
+// demo is a provider on this machine. Its client's id is "app", its secret "s3cret".
 func demo(t *testing.T, fields ...string) *provider.Provider {
 	t.Helper()
 	return demoFor(t, "app", "s3cret", fields...)
@@ -50,15 +67,21 @@ func demoFor(t *testing.T, id, secret string, fields ...string) *provider.Provid
 	t.Helper()
 	t.Setenv("DEMO_ID", id)
 	t.Setenv("DEMO_SECRET", secret)
-	yaml := "providers:\n  demo:\n    client: {id: env:DEMO_ID, secret: env:DEMO_SECRET}\n    allow_networks: [127.0.0.0/8]\n"
-	for _, f := range fields {
-		yaml += "    " + f + "\n"
-	}
-	p, ok := load(t, yaml).Get("demo")
-	if !ok {
-		t.Fatal("no such provider")
-	}
-	return p
+	return entry(t, append([]string{withClient, onLoopback}, fields...)...)
+}
+
+// public is a provider anywhere but on this machine.
+func public(t *testing.T, fields ...string) *provider.Provider {
+	t.Helper()
+	t.Setenv("DEMO_ID", "app")
+	t.Setenv("DEMO_SECRET", "s3cret")
+	return entry(t, append([]string{withClient}, fields...)...)
+}
+
+// disabled is a provider on this machine that no client is configured for.
+func disabled(t *testing.T, fields ...string) *provider.Provider {
+	t.Helper()
+	return entry(t, append([]string{onLoopback}, fields...)...)
 }
 
 // client makes a client whose clock stands still at noon.
@@ -140,6 +163,12 @@ func ends(t *testing.T, a provider.Answer, outcome provider.Outcome, code provid
 	}
 }
 
+// listen opens a port of this machine.
+func listen(t *testing.T, address string) (net.Listener, error) {
+	t.Helper()
+	return new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+}
+
 func tokenURL(format string, args ...any) string { return "token_url: " + fmt.Sprintf(format, args...) }
 
 // at puts the server's address in the place of URL.
@@ -149,15 +178,4 @@ func at(url string, fields []string) []string {
 		placed[i] = strings.ReplaceAll(f, "URL", url)
 	}
 	return placed
-}
-
-// disabled is a provider that no client is configured for.
-func disabled(t *testing.T, fields ...string) *provider.Provider {
-	t.Helper()
-	yaml := "providers:\n  demo:\n    allow_networks: [127.0.0.0/8]\n"
-	for _, f := range fields {
-		yaml += "    " + f + "\n"
-	}
-	p, _ := load(t, yaml).Get("demo")
-	return p
 }

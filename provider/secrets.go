@@ -73,6 +73,6 @@ func readFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // what was read is read
 	return io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
 }

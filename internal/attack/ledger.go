@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
 )
@@ -60,25 +62,30 @@ func (l *ledger) count() int {
 func (l *ledger) check(ctx context.Context, e *env, v *view) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
 	for key, entries := range l.entries {
-		r, err := v.store.Get(ctx, key)
-		if errors.Is(err, tokenworker.ErrNotFound) {
-			e.broke("%s: there is no record, of %d acknowledged events", key, len(entries))
-			continue
-		} else if err != nil {
-			return fmt.Errorf("reading a record: %w", err)
-		}
-		for i, sent := range entries {
-			if !slices.Contains(r.Seen, sent.id) {
-				e.broke("%s: event %d of %d (%s, sequence %d) was acknowledged and is lost", key, i+1, len(entries), sent.kind,
-					sent.seq)
-			}
-		}
-		if err := checkLast(ctx, e, v, &r, entries); err != nil {
-			return err
+		g.Go(func() error { return checkOne(ctx, e, v, key, entries) })
+	}
+	return g.Wait() //nolint:wrapcheck // our own
+}
+
+// checkOne compares one record with the events of its connection.
+func checkOne(ctx context.Context, e *env, v *view, key tokenworker.Key, entries []entry) error {
+	r, err := v.store.Get(ctx, key)
+	if errors.Is(err, tokenworker.ErrNotFound) {
+		e.broke("%s: there is no record, of %d acknowledged events", key, len(entries))
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("reading a record: %w", err)
+	}
+	for i, sent := range entries {
+		if !slices.Contains(r.Seen, sent.id) {
+			e.broke("%s: event %d of %d (%s, sequence %d) was acknowledged and is lost", key, i+1, len(entries), sent.kind,
+				sent.seq)
 		}
 	}
-	return nil
+	return checkLast(ctx, e, v, &r, entries)
 }
 
 // checkLast compares a record with its last event.

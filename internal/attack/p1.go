@@ -8,7 +8,10 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//   - consumer/handle.go acknowledges before it handles: "event 8 of 12 (acquired, sequence 744) was acknowledged and is
+//     lost", for dozens of events in 10 kills of either kind.
+//   - none needed for late events: the code as it was kept them waiting for settled messages that a killed server had left
+//     in its stream: "late events: waiting until the events are settled, for up to 1m30s; 29 are not", in 20 kills.
 
 import (
 	"context"
@@ -163,13 +166,13 @@ func (e *env) killUnderLoad(ctx context.Context, r *rig, n int, kill func(ctx co
 	e.did("%d kills", n)
 	e.did("%d acknowledged events of %d connections, %d published again", p.ledger.total, len(p.ledger.entries),
 		p.ledger.retried)
-	e.did("%d delivered again, %d left in the stream though settled", again, left)
+	e.did("at least %d delivered again, %d left in the stream though settled", again, left)
 	return p.ledger.check(ctx, e, v)
 }
 
-// traces is what crashes have left: how many deliveries of events were not the first, and how many settled messages the
-// stream still holds.
-func traces(ctx context.Context, js jetstream.JetStream) (again, left uint64, err error) {
+// traces is what crashes have left: how many deliveries of events were not the first, as far as the consumers remember, and
+// how many settled messages the stream still holds.
+func traces(ctx context.Context, js jetstream.JetStream) (again int64, left uint64, err error) {
 	s, err := js.Stream(ctx, streams.In)
 	if err != nil {
 		return 0, 0, fmt.Errorf("looking at the stream: %w", err)
@@ -182,5 +185,6 @@ func traces(ctx context.Context, js jetstream.JetStream) (again, left uint64, er
 		}
 		delivered += c.CachedInfo().Delivered.Consumer
 	}
-	return delivered - s.CachedInfo().State.LastSeq, s.CachedInfo().State.Msgs, nil
+	state := s.CachedInfo().State
+	return max(0, int64(delivered)-int64(state.LastSeq)), state.Msgs, nil
 }

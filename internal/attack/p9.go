@@ -5,7 +5,11 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//   - consumer/handle.go asks for redelivery without a delay: "one event was tried 189 times in 6 s, at most 4 are allowed:
+//     a hot loop", for DynamoDB and for KMS.
+//   - cmd/tokenworker/nats.go reconnects every 2 ms: "905 attempts in 6 s with 488 events, at most 17 are allowed".
+//   - consumer/settle.go retries what a refused key holds up, instead of parking it: "the others' events stored in 6 s fell
+//     from 536 to 0".
 
 import (
 	"context"

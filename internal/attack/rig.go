@@ -204,14 +204,30 @@ func unsettled(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 		{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Replay},
 		{streams.Parked, streams.ParkedRetry},
 	} {
-		consumer, err := js.Consumer(ctx, c[0], c[1])
+		one, err := unsettledOf(ctx, js, c[0], c[1])
 		if err != nil {
-			return 0, fmt.Errorf("looking at consumer %s: %w", c[1], err)
+			return 0, err
 		}
-		info := consumer.CachedInfo()
-		n += info.NumPending + uint64(info.NumAckPending)
+		n += one
 	}
 	return n, nil
+}
+
+// unsettledOf is how many of them are one consumer's.
+func unsettledOf(ctx context.Context, js jetstream.JetStream, stream, consumer string) (uint64, error) {
+	c, err := js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return 0, fmt.Errorf("looking at consumer %s: %w", consumer, err)
+	}
+	return c.CachedInfo().NumPending + uint64(c.CachedInfo().NumAckPending), nil
+}
+
+// awaitNone waits until a consumer of the stream of events has nothing left to do.
+func awaitNone(ctx context.Context, js jetstream.JetStream, consumer string, limit time.Duration) error {
+	return process.Await(ctx, limit, "consumer "+consumer+" is done", func() (bool, error) { //nolint:wrapcheck // our own
+		n, err := unsettledOf(ctx, js, streams.In, consumer)
+		return n == 0, err
+	})
 }
 
 // awaitSettled waits until every event is settled, and none is parked.

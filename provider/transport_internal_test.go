@@ -19,6 +19,13 @@ func (c brokenConn) Write(b []byte) (int, error) {
 	return c.accepts, errors.New("broken")
 }
 
+// net/http never sends requests for this machine to a proxy, so no server here could show it.
+func TestProxiesOfTheEnvironmentAreNotAsked(t *testing.T) {
+	if newTransport(Config{}, &Provider{}).Proxy != nil {
+		t.Error("a proxy would choose the address that is dialed")
+	}
+}
+
 func TestWhatCountsAsWritten(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"runtime"
-	"slices"
 	"time"
 )
 
@@ -12,7 +10,7 @@ const (
 	turn   = 10 * time.Millisecond
 )
 
-// contest times operations that do the same thing in different ways, and returns the median time of each in
+// contest times operations that do the same thing in different ways, and returns the median CPU time of each in
 // microseconds. They take turns, in rounds, so that whatever else the machine does meets all of them.
 func contest(ctx context.Context, operations ...func() error) ([]float64, error) {
 	counts := make([]int, len(operations))
@@ -33,13 +31,12 @@ func contest(ctx context.Context, operations ...func() error) ([]float64, error)
 			if err != nil {
 				return nil, err
 			}
-			times[i] = append(times[i], float64(taken.Nanoseconds())/float64(counts[i])/1e3)
+			times[i] = append(times[i], micros(taken, counts[i]))
 		}
 	}
 	medians := make([]float64, len(operations))
 	for i := range times {
-		slices.Sort(times[i])
-		medians[i] = times[i][rounds/2]
+		medians[i] = median(times[i])
 	}
 	return medians, nil
 }
@@ -57,14 +54,15 @@ func fill(operation func() error) (int, error) {
 	}
 }
 
-// repeat runs an operation n times on a heap that is free of others' garbage.
+// repeat returns the CPU time that an operation takes n times: other work on the machine does not show in it.
 func repeat(operation func() error, n int) (time.Duration, error) {
-	runtime.GC()
-	start := time.Now()
-	for range n {
-		if err := operation(); err != nil {
-			return 0, err
+	e, err := measure(func() error {
+		for range n {
+			if err := operation(); err != nil {
+				return err
+			}
 		}
-	}
-	return time.Since(start), nil
+		return nil
+	})
+	return e.CPU, err
 }
