@@ -61,7 +61,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 		store.left.Store(int64(operations))
 		w, err := consumer.New(consumer.Config{
 			Epoch: epoch, AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
-		}, js, keys, sealer, store)
+		}, js, keys, sealer, store, nil) // nobody asks for a refresh
 		if err != nil {
 			return err
 		}
