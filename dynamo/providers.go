@@ -23,10 +23,11 @@ const maxProviders = 1000
 // [tokenworker.ErrMisconfigured] when there are too many.
 func (t *Table) NoteProvider(ctx context.Context, id string) error {
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:           aws.String(t.name),
-		Key:                 settingsAddress().attributes(),
-		UpdateExpression:    aws.String("ADD provider_ids :ids"),
-		ConditionExpression: aws.String("attribute_exists(org) AND (attribute_not_exists(provider_ids) OR size(provider_ids) < :max OR contains(provider_ids, :id))"),
+		TableName:        aws.String(t.name),
+		Key:              settingsAddress().attributes(),
+		UpdateExpression: aws.String("ADD provider_ids :ids"),
+		ConditionExpression: aws.String("attribute_exists(org) AND " +
+			"(attribute_not_exists(provider_ids) OR size(provider_ids) < :max OR contains(provider_ids, :id))"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{
 			":ids": &types.AttributeValueMemberSS{Value: []string{id}}, ":id": str(id), ":max": limit(maxProviders),
 		},

@@ -36,8 +36,8 @@ func TestALongListOfWhatIsDueIsWholeAndInOrder(t *testing.T) {
 	if len(listed) != same+apart {
 		t.Errorf("%d listed, want %d", len(listed), same+apart)
 	}
-	for k := range s.Due(t.Context(), "finch", 1, time.Unix(1<<40, 0)) {
-		t.Fatalf("shard 1, which there is none of, lists %s", k)
+	for k, err := range s.Due(t.Context(), "finch", 1, time.Unix(1<<40, 0)) {
+		t.Fatalf("shard 1, which there is none of, lists %s, error %v", k, err)
 	}
 }
 

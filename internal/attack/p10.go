@@ -4,7 +4,10 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//	no index of due rows                                          "1.56 times the processor time" (20,000 against 200)
+//	failures do not move the due time                             "400 connections that fail were tried 7660 times in an hour"
+//	a thousandth of the jitter                                    "the peak is 60.00 times the mean over the window"
+//	a lead of a three-thousandth of the lifetime                  "a token of 5m0s: active, expired at ..." 8,640 times
 
 import (
 	"context"

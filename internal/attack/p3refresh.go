@@ -4,7 +4,9 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//	Commit: an answer that comes after the disconnect is stale   16 of 40: "was disconnected, and a token of 2 lives"
+//	  rather than put on the revoke list
+//	Commit: any newer acquisition is overwritten                  13 of 40: "the store holds the old grant"
 
 import (
 	"context"

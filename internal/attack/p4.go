@@ -4,7 +4,8 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//	plan: an expired claim frees a strict provider's token        "token 0 was posted again 3.25s after an attempt that ended
+//	                                                              unknown, 748ms before a last resort may"
 
 import (
 	"context"

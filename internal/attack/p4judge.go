@@ -11,9 +11,9 @@ import (
 
 // judgement counts what the ledger says.
 type judgement struct {
-	lastResorts, reuses       int
-	toKill, toPause, toAnswer int // connections that were lost, by what cost them
-	beyond                    int // posts that only a pause beyond the margin explains
+	lastResorts, reuses                int
+	toKill, toPause, toAnswer, toHaste int // connections that were lost, by what cost them
+	beyond                             int // posts that only a pause beyond the margin explains
 }
 
 // judge compares the ledger with what is declared: a token is posted again as a last resort only, which comes when its
@@ -50,8 +50,8 @@ func (f *fleet) judge(ctx context.Context, beyond bool) error {
 		float64(rotated)/float64(max(held, 1)), least)
 	f.did("%d kills, %d pauses, %d store outages, %d spent tokens published again", f.kills, len(f.resumed), f.out, f.again)
 	f.did("%d answers lost, faults %v", t.Lost, t.Faults)
-	f.did("%d last resorts, %d of them of a spent token: %d connections lost to a lost answer, %d to a kill, %d to a pause",
-		j.lastResorts, j.reuses, j.toAnswer, j.toKill, j.toPause)
+	f.did("%d last resorts, %d of them of a spent token: %d connections lost to a lost answer, %d to a kill, %d to a pause, "+
+		"%d to a client that did not wait", j.lastResorts, j.reuses, j.toAnswer, j.toKill, j.toPause, j.toHaste)
 	if beyond {
 		f.did("%d posts that a pause beyond the margin explains (the declared bound)", j.beyond)
 	}
@@ -100,9 +100,13 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 		paused = paused || fence == r.Fence && what == "paused"
 	}
 	final := len(family.Refresh) - 2 // the token that the last answer replaced: the one that the store still holds
-	lost := slices.ContainsFunc(family.Attempts, func(a demoprovider.Attempt) bool {
-		return a.Lost && final >= 0 && a.Token == family.Refresh[final].Number
-	})
+	var lost, gone bool              // to a fault, and because the client had gone away
+	for _, a := range family.Attempts {
+		if a.Lost && final >= 0 && a.Token == family.Refresh[final].Number {
+			byFault := a.Fault != "" && a.Fault != demoprovider.Slow
+			lost, gone = lost || byFault, gone || !byFault
+		}
+	}
 	switch {
 	case r.Status != tokenworker.ReauthRequired:
 		f.broke("%s: is %s", r.Key, r.Status)
@@ -112,6 +116,8 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 		j.toKill++
 	case paused:
 		j.toPause++
+	case gone:
+		j.toHaste++
 	default:
 		f.broke("%s: lost (%s, family %s), and no kill, pause or lost answer explains it: %+v", r.Key, r.FailureCode, family.Fate,
 			family.Attempts[max(0, len(family.Attempts)-3):])

@@ -5,7 +5,7 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	TODO
+//	save: no rescue stream, and no second try                     "an answer was given up: service unavailable: taken down"
 
 import (
 	"context"

@@ -14,11 +14,11 @@ func revoking(attempt byte, since time.Duration) *updating {
 	return ruled(tokenworker.ClaimRevocations(c, start.Add(since)))
 }
 
-// revoked is the end of an attempt to revoke, in which the sets of the acquisitions at these sequences were done with.
-func revoked(attempt byte, done ...uint64) *updating {
+// revoked is the end of attempt 1 to revoke, in which the sets of the acquisitions at these sequences were done with.
+func revoked(done ...uint64) *updating {
 	v := tokenworker.Revocation{
-		Attempt: tokenworker.AttemptID{attempt}, Code: "temporarily_unavailable", DueAt: start.Add(time.Hour),
-		Refresh: start.Add(2 * time.Hour), Remove: start.Add(90 * 24 * time.Hour), Owed: owed(attempt, "revoked"),
+		Attempt: tokenworker.AttemptID{1}, Code: "temporarily_unavailable", DueAt: start.Add(time.Hour),
+		Refresh: start.Add(2 * time.Hour), Remove: start.Add(90 * 24 * time.Hour), Owed: owed(1, "revoked"),
 	}
 	for _, seq := range done {
 		v.Done = append(v.Done, acquired(event(seq)).Sealed)
@@ -53,34 +53,34 @@ func testRevocations(t *testing.T, store Store) {
 		}, {
 			name:  "a disconnected record with everything revoked becomes a tombstone",
 			given: append(disconnectedOnce, revoking(1, 0)),
-			when:  revoked(1, 1), want: tokenworker.Applied,
+			when:  revoked(1), want: tokenworker.Applied,
 		}, {
 			name:  "so does one that never had anything to revoke",
 			given: []step{disconnected(event(1)), revoking(1, 0)},
-			when:  revoked(1), want: tokenworker.Applied,
+			when:  revoked(), want: tokenworker.Applied,
 		}, {
 			name:  "what could not be revoked remains",
 			given: twoWait,
-			when:  revoked(1, 1), want: tokenworker.Applied,
+			when:  revoked(1), want: tokenworker.Applied,
 		}, {
 			name:  "what was added meanwhile remains",
 			given: append(disconnectedOnce, revoking(1, 0), refreshed(set(1, 0), 2)),
-			when:  revoked(1, 1), want: tokenworker.Applied,
+			when:  revoked(1), want: tokenworker.Applied,
 		}, {
 			name:  "a new grant beside which everything is revoked is due for its refresh",
 			given: kept,
-			when:  revoked(1, 1), want: tokenworker.Applied,
+			when:  revoked(1), want: tokenworker.Applied,
 		}, {
 			name:  "a late acquisition wakes the tombstone",
-			given: append(disconnectedOnce, revoking(1, 0), revoked(1, 1)),
+			given: append(disconnectedOnce, revoking(1, 0), revoked(1)),
 			when:  acquired(event(1, func(e *tokenworker.Event) { e.ID = event(77).ID })), want: tokenworker.Revoking,
 		}, {
 			name:  "a newer acquisition brings the tombstone back",
-			given: append(disconnectedOnce, revoking(1, 0), revoked(1, 1)),
+			given: append(disconnectedOnce, revoking(1, 0), revoked(1)),
 			when:  acquired(event(3)), want: tokenworker.Applied,
 		}, {
 			name: "nothing is revoked of what is not there",
-			when: revoked(1, 1), want: tokenworker.Stale,
+			when: revoked(1), want: tokenworker.Stale,
 		},
 	})
 }
