@@ -205,7 +205,7 @@ func TestAnAssertionIsCheckedInFull(t *testing.T) {
 		if got := ask(first, nil); got.Error != passes {
 			t.Fatalf("first: %q", got.Error)
 		}
-		for range 3000 { // beyond the first pruning
+		for range 1100 { // beyond the first pruning
 			if got := ask(sign(t, ec, "ES256", good(nil)), nil); got.Error != passes {
 				t.Fatalf("a fresh one: %q", got.Error)
 			}

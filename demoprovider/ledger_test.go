@@ -27,7 +27,7 @@ func TestConcurrentRefreshesOfOneTokenAreOneGrantAndReuses(t *testing.T) {
 
 // A client that does all it may see the ledger agree with its own books, whatever the server does to it.
 func TestTheLedgerAgreesWithItsClients(t *testing.T) {
-	families, rotations := 300, 20
+	families, rotations := 200, 15
 	if testing.Short() {
 		families, rotations = 50, 10
 	}

@@ -15,14 +15,14 @@ import (
 )
 
 // issuer serves metadata at a path and answers everything else like a token, revocation and introspection endpoint in
-// one. The text URL in the metadata stands for its address.
+// one. The text URL in the metadata stands for its address, AUTH for the same with a user in it.
 func issuer(t *testing.T, path, metadata string) *recorder {
 	t.Helper()
 	var s *recorder
 	s = serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == path:
-			_, _ = w.Write([]byte(strings.ReplaceAll(metadata, "URL", s.URL)))
+			_, _ = strings.NewReplacer("URL", s.URL, "AUTH", "http://user@"+s.Listener.Addr().String()).WriteString(w, metadata)
 		case r.Method == http.MethodGet:
 			w.WriteHeader(http.StatusNotFound)
 		default:
@@ -85,9 +85,7 @@ func TestMetadataThatAreNotBelieved(t *testing.T) {
 		{name: "a user in the URL", metadata: `{"issuer": "URL", "token_endpoint": "AUTH/t"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := issuer(t, openID, "")
-			text := strings.ReplaceAll(tc.metadata, "AUTH", "http://user@"+s.Listener.Addr().String())
-			s = issuer(t, openID, text)
+			s := issuer(t, openID, tc.metadata)
 			p, c := demo(t, "issuer: "+s.URL, "hosts: ["+tc.hosts+"]"), client(t)
 			ends(t, c.Prepare(t.Context(), p), provider.NotSpent, provider.CodeDiscoveryFailed)
 			ends(t, c.Refresh(t.Context(), p, key, held()), provider.NotSpent, provider.CodeDiscoveryFailed)
@@ -192,10 +190,17 @@ func TestManyWhoNeedMetadataShareOneFetch(t *testing.T) {
 }
 
 func TestWhoGivesUpWaitingForMetadataSaysNothingAboutTheIssuer(t *testing.T) {
-	s := issuer(t, openID, metadata)
+	leaving, leave := context.WithCancel(t.Context())
+	var s *recorder
+	s = serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Err() == nil {
+			leave()
+			<-r.Context().Done()
+			return
+		}
+		_, _ = strings.NewReplacer("URL", s.URL).WriteString(w, metadata)
+	})
 	p, c := demo(t, "issuer: "+s.URL), client(t)
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	ends(t, c.Prepare(gone, p), provider.NotSpent, provider.CodeCanceled)
+	ends(t, c.Prepare(leaving, p), provider.NotSpent, provider.CodeCanceled)
 	ends(t, c.Prepare(t.Context(), p), provider.OK, "")
 }

@@ -117,11 +117,8 @@ func faultOf(err error, wrote bool) Code {
 	return CodeConnectionLost
 }
 
-// readBody returns nil for a body that is too large, cut off, or packed although nobody asked for that.
+// readBody returns nil for a body that is too large or cut off. One that is packed, although nobody asked for that, stays so.
 func readBody(resp *http.Response) []byte {
-	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil
-	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodyBytes+1))
 	if err != nil || len(body) > maxBodyBytes {
 		return nil
