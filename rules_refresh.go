@@ -87,7 +87,8 @@ func Expiring(from Fence, f Failure) Rule {
 }
 
 // Postponing is the rule for a record that could not be attempted at all, and must not be found due again at once ahead of
-// those that can be helped. What is due for nothing any more does not become due by it.
+// those that can be helped. What is due for nothing any more does not become due by it. Without a code nothing has failed:
+// another attempt holds the record.
 func Postponing(from Fence, f Failure) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
@@ -97,7 +98,9 @@ func Postponing(from Fence, f Failure) Rule {
 			return *r, Stale, nil
 		}
 		next := *r
-		next.fail(f)
+		if f.Code != "" {
+			next.fail(f)
+		}
 		next.DueAt = f.DueAt
 		return next, Applied, nil
 	}

@@ -66,9 +66,8 @@ func (r *Rotator) settleOwed(ctx context.Context, rec tokenworker.Record) (token
 			return rec, err
 		}
 	}
-	switch rec.Status {
-	case tokenworker.Active, tokenworker.Disconnecting: // the write that follows replaces the note
-		return rec, nil
+	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {
+		return rec, nil // the write that follows replaces the note
 	}
 	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed, time.Time{}))
 	return next, err

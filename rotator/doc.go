@@ -10,7 +10,7 @@
 //	                                                                one POST
 //	        ┌──────────────────┬──────────────────┬────────────────────┼──────────────────┐
 //	      ok                not spent           unknown          grant is dead      client refused
-//	   seal, commit        release the        the claim         reauth_required    release; alarm;
+//	   seal, commit        release its        the claim         reauth_required    release; alarm;
 //	  store or rescue      claim; back off     stays                                 back off
 //	        │                                    │
 //	    announce                static: post again when the claim is over

@@ -54,7 +54,7 @@ type history struct {
 func (h *history) acquire() {
 	subject := fmt.Sprintf("%s/%d", h.k, len(h.subjects))
 	tokens, err := h.server.Grant("worker", subject, "")
-	must(h.rig.t, err)
+	must(h.t, err)
 	if h.store(h.k, tokens) != tokenworker.Applied {
 		return // no room for another event id today
 	}
@@ -70,7 +70,7 @@ func (h *history) disconnect() {
 
 func (h *history) do(t *rapid.T) {
 	rot := rapid.SampledFrom(h.rots).Draw(t, "process")
-	h.oneUse(func() { must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, rapid.Bool().Draw(t, "forced"))) })
+	h.oneUse(func() { must(h.t, rot.Do(h.t.Context(), h.k, rapid.Bool().Draw(t, "forced"))) })
 }
 
 // oneUse fails if a token that may be spent is posted again, unless as the last resort: the attempt before it is
@@ -94,7 +94,7 @@ func (h *history) refreshWithFault(t *rapid.T) {
 		demoprovider.LostAnswer, demoprovider.HTMLPage,
 	}).Draw(t, "fault")
 	h.server.ClearFaults()
-	must(h.rig.t, h.server.Inject(demoprovider.Fault{Kind: kind, Count: 1}))
+	must(h.t, h.server.Inject(demoprovider.Fault{Kind: kind, Count: 1}))
 	before := h.server.Totals().Posts
 	h.do(t)
 	h.server.ClearFaults()
@@ -122,7 +122,7 @@ func (h *history) timePasses(t *rapid.T) {
 }
 
 func (h *history) record() (tokenworker.Record, bool) {
-	rec, err := h.db.Get(h.rig.t.Context(), h.k)
+	rec, err := h.db.Get(h.t.Context(), h.k)
 	return rec, err == nil
 }
 
@@ -154,7 +154,7 @@ func (h *history) check() {
 	}
 	if rec.Status == tokenworker.Active && rec.Claim == nil && h.lost == 0 {
 		f, err := h.server.Family(string(h.set(h.k).RefreshToken.Reveal()))
-		must(h.rig.t, err)
+		must(h.t, err)
 		if len(f.Live) != 1 || f.Live[0] != string(h.set(h.k).RefreshToken.Reveal()) {
 			h.Fatalf("NoLostRotation: the stored refresh token is not the live one (%s)", f.Fate)
 		}
@@ -166,7 +166,7 @@ func (h *history) settle() {
 	for range 12 {
 		h.advance(2 * time.Hour)
 		for _, rot := range h.rots {
-			h.oneUse(func() { must(h.rig.t, rot.Do(h.rig.t.Context(), h.k, false)) })
+			h.oneUse(func() { must(h.t, rot.Do(h.t.Context(), h.k, false)) })
 		}
 	}
 	h.check()

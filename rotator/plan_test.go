@@ -10,7 +10,7 @@ import (
 
 func TestPlan(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	at := func(d time.Duration) time.Time { return now.Add(d) }
+	at := now.Add
 	claimed := func(ago, length time.Duration) *tokenworker.Claim {
 		return &tokenworker.Claim{At: now.Add(-ago), Until: now.Add(length - ago)}
 	}

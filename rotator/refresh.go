@@ -60,7 +60,7 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bo
 	step, at := plan(&rec, policy, now, forced)
 	switch {
 	case step == wait && at.After(rec.DueAt):
-		return r.postpone(ctx, rec, rec.FailureCode, at) // an unresolved claim, or due times that lag
+		return r.postpone(ctx, rec, "", at) // another attempt holds it, which is no failure
 	case step == wait:
 		return nil
 	case !enabled:
@@ -255,7 +255,7 @@ func (r *Rotator) refreshed(
 	return &tokenworker.Refresh{
 		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: rec.Claim.Attempt, Details: set.Details(),
 		RefreshedAt: now, DueAt: DueAfter(policy, rec.Key, now, set), KeepRevocations: policy.RevokesNarrowly(), Warned: warn,
-		Owed: r.owed(rec.Claim.Attempt, rec.Fence.Next(), "", kinds...),
+		Owed: r.owed(rec.Claim.Attempt, rec.Next(), "", kinds...),
 	}, nil
 }
 

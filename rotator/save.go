@@ -24,12 +24,13 @@ func (r *Rotator) save(ctx context.Context, rec tokenworker.Record, f *tokenwork
 		next, verdict, err := r.commit(ctx, rec, f)
 		if err == nil {
 			r.metrics.saved.WithLabelValues("store", verdict.String()).Inc()
-			if verdict == tokenworker.Full {
-				err = fmt.Errorf("%w: no room on the revoke list", tokenworker.ErrUnavailable)
-			} else if verdict != tokenworker.Applied {
-				return nil // its set is not served: there is nothing to announce
-			} else {
+			switch verdict {
+			case tokenworker.Applied:
 				return r.announce(ctx, next)
+			case tokenworker.Full:
+				err = fmt.Errorf("%w: no room on the revoke list", tokenworker.ErrUnavailable)
+			default:
+				return nil // its set is not served: there is nothing to announce
 			}
 		}
 		rescueErr := r.rescue.keep(ctx, r.cfg.AttemptTimeout, f)

@@ -15,9 +15,9 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// Tick publishes one sweep job for each provider that has connections and each shard. Every replica ticks; the jobs' message ids follow from
-// the tick, which is named by the time cut to its length, so JetStream keeps one of each. A shard whose last sweep is not
-// done yet gets no second one.
+// Tick publishes one sweep job for each provider that has connections and each shard. Every replica ticks; the message
+// ids of the jobs follow from the tick, which is named by the time cut to its length, so JetStream keeps one of each. A
+// shard whose last sweep is not done yet gets no second one.
 func (r *Rotator) Tick(ctx context.Context) error {
 	tick := r.cfg.Now().Truncate(r.cfg.Tick).Unix()
 	ids, err := r.store.Providers(ctx)

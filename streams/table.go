@@ -87,7 +87,7 @@ func without(settings []setting, fields ...string) []setting {
 
 // table is the one place that says what JetStream must look like.
 func table(replicas int) []stream {
-	return []stream{
+	all := []stream{
 		{
 			name: In, purpose: "Events from upstream, until their effect is committed.",
 			settings: append(common(replicas),
@@ -141,6 +141,13 @@ func table(replicas int) []stream {
 				pull(ParkedRetry, "Tries parked events again, minutes apart.", "tokens.v1.parked.>", 100_000),
 			},
 		},
+	}
+	return append(all, refreshing(replicas)...)
+}
+
+// refreshing are the streams of the rotator.
+func refreshing(replicas int) []stream {
+	return []stream{
 		{
 			name: Rescue, purpose: "Providers' answers that could not be stored, sealed, until the store is back.",
 			settings: append(common(replicas),

@@ -175,7 +175,7 @@ func (s *story) loseAnswer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s: posted once, asked twice; the access token is served on", r.FailureCode),
+	return r.FailureCode + ": posted once, asked twice; the access token is served on",
 		expect(len(f.Attempts) == 1 && f.Doubtful == 0 && r.Status == tokenworker.Active && r.Claim != nil && len(r.Sealed) > 0,
 			"%d posts, the record is %s", len(f.Attempts), r.Status)
 }

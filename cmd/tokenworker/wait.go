@@ -82,8 +82,9 @@ func (n answer) answers(request events.Kind, sequence uint64) bool {
 		return n.cause.Sequence == sequence
 	case events.Refreshed, events.RefreshFailed, events.ReauthRequired:
 		return request == events.Refresh
+	default:
+		return false
 	}
-	return false
 }
 
 var errNoNotice = errors.New("no notice yet")

@@ -35,7 +35,7 @@ func disconnectRefreshing(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer s.close()
-	if err := s.overtake(ctx, e, r, n, s.disconnect); err != nil {
+	if err := s.overtake(ctx, r, n, s.disconnect); err != nil {
 		return err
 	}
 	records, err := s.records(ctx, n)
@@ -84,7 +84,7 @@ func acquireRefreshingAt(ctx context.Context, e *env, n int, reach demoprovider.
 		return err
 	}
 	defer s.close()
-	if err := s.overtake(ctx, e, r, n, s.acquire); err != nil {
+	if err := s.overtake(ctx, r, n, s.acquire); err != nil {
 		return err
 	}
 	records, err := s.records(ctx, n)
@@ -99,7 +99,7 @@ func acquireRefreshingAt(ctx context.Context, e *env, n int, reach demoprovider.
 		}
 		set := tokenworker.TokenSet{RefreshToken: tokenworker.SecretString(token)}
 		if a := s.gate.Refresh(ctx, rec.Key, set); a.Outcome != provider.OK {
-			e.broke("%s: the new grant does not work: %s (%s, %s)", rec.Key, a.Code, rec.Status, rec.Fence.Stamp)
+			e.broke("%s: the new grant does not work: %s (%s, %s)", rec.Key, a.Code, rec.Status, rec.Stamp)
 			continue
 		}
 		family, err := s.server.Family(token)
@@ -135,7 +135,7 @@ func openOvertaken(ctx context.Context, e *env, reach demoprovider.Reach) (*site
 // overtake refreshes n fresh connections, a few at a time, and does something to each at a random moment meanwhile. Then it
 // lets the rotator do what is left to do.
 func (s *site) overtake(
-	ctx context.Context, e *env, r *rotator.Rotator, n int, event func(context.Context, tokenworker.Key) error,
+	ctx context.Context, r *rotator.Rotator, n int, event func(context.Context, tokenworker.Key) error,
 ) error {
 	for i := range n {
 		if err := s.acquire(ctx, s.key(i)); err != nil {
@@ -151,7 +151,7 @@ func (s *site) overtake(
 	var g errgroup.Group
 	g.SetLimit(16)
 	for i := range n {
-		k, offset := s.key(i), time.Duration(rand.Int64N(int64(overtakeFor))) //nolint:gosec // not secret
+		k, offset := s.key(i), time.Duration(rand.Int64N(int64(overtakeFor)))
 		if i%10 == 0 {
 			offset = 0 // some come before the claim
 		}

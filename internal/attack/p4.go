@@ -250,7 +250,7 @@ func (f *fleet) lockStore(ctx context.Context) error {
 	}
 	defer conn.Close() //nolint:errcheck // nothing is written
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil //nolint:nilerr // others were quicker; there will be another time
+		return nil // others were quicker; there will be another time
 	}
 	f.out++
 	err = sleep(ctx, time.Second+time.Duration(f.rand.Int64N(int64(time.Second))))
@@ -273,8 +273,7 @@ func (f *fleet) publishSpent(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking a family up: %w", err)
 	}
-	for i := len(family.Refresh) - 1; i >= 0; i-- {
-		t := family.Refresh[i]
+	for _, t := range slices.Backward(family.Refresh) {
 		if t.Spent.IsZero() {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -127,9 +128,10 @@ func (s *site) openRest(ctx context.Context) error {
 func (s *site) catalogue() string { return s.dir + "/catalogue.yaml" }
 
 func (s *site) writeCatalogue() error {
-	text := "providers:\n"
+	var text strings.Builder
+	text.WriteString("providers:\n")
 	for i := range max(1, s.providers) {
-		text += fmt.Sprintf(`  %[1]s:
+		_, _ = fmt.Fprintf(&text, `  %[1]s:
     token_url: %[2]s/token
     auth: client_secret_basic
     revoke: {url: %[2]s/revoke}
@@ -140,7 +142,7 @@ func (s *site) writeCatalogue() error {
 %[4]s`, siteProvider(i), s.server.URL(), s.dir, s.settings)
 	}
 	for name, content := range map[string]string{
-		"client-id": siteClient, "client-secret": siteSecret, "catalogue.yaml": text,
+		"client-id": siteClient, "client-secret": siteSecret, "catalogue.yaml": text.String(),
 	} {
 		if err := os.WriteFile(s.dir+"/"+name, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("writing %s: %w", name, err)

@@ -181,7 +181,7 @@ func (s *site) outage(
 		if err != nil {
 			return 0, err
 		}
-		rescued = int(kept) //nolint:gosec // no more than n
+		rescued = int(kept)
 	}
 	store.down.Store(false)
 	if err := <-ended; err != nil {
