@@ -42,6 +42,15 @@ func (r *Rotator) announce(ctx context.Context, rec tokenworker.Record) error {
 	return r.crossOff(ctx, rec)
 }
 
+// announceOwn announces what an attempt has written, be it by an earlier try whose reply was lost. What others owe is theirs
+// to announce.
+func (r *Rotator) announceOwn(ctx context.Context, rec tokenworker.Record, a tokenworker.AttemptID) error {
+	if rec.Owed == nil || rec.Owed.Attempt != a {
+		return nil
+	}
+	return r.announce(ctx, rec)
+}
+
 // crossOff removes the note of a record that would otherwise be due for nothing but the note.
 func (r *Rotator) crossOff(ctx context.Context, rec tokenworker.Record) error {
 	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {

@@ -123,7 +123,7 @@ func (r *Rotator) spend(
 	now := r.cfg.Now()
 	claim := tokenworker.Claim{
 		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.claimFor(policy)),
-		LastResort: step == lastResort || rec.Claim != nil && rec.Claim.LastResort,
+		LastResort: rec.Claim != nil,
 	}
 	var replaces tokenworker.AttemptID
 	if rec.Claim != nil {
@@ -208,11 +208,11 @@ func (r *Rotator) conclude(
 		failure.DueAt = afterUnknown(&rec, policy, now)
 		rule = tokenworker.Unresolved(failure)
 	}
-	next, verdict, err := r.updateDurably(ctx, rec, rule)
-	if err != nil || verdict != tokenworker.Applied {
+	next, _, err := r.updateDurably(ctx, rec, rule)
+	if err != nil {
 		return err
 	}
-	return r.announce(ctx, next)
+	return r.announceOwn(ctx, next, rec.Claim.Attempt)
 }
 
 // confirm asks the provider whether a grant is really dead, without spending anything. Without a clear answer it stays

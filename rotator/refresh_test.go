@@ -161,6 +161,45 @@ func TestAGraceProviderIsAskedAgainInsideTheWindow(t *testing.T) {
 	}
 }
 
+func TestAGraceProviderThatIsBusyAtTheSecondPostStaysUnresolved(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute},
+		"    rotation: grace\n    grace: 10m\n    revocation_scope: family\n")
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}, demoprovider.Fault{Kind: demoprovider.RateLimited, Count: 1}))
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	r.advance(2 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	if rec := r.get(conn); rec.Claim == nil {
+		t.Fatal("the claim was given back: the first attempt may have spent the token")
+	}
+}
+
+func TestACommitWhoseReplyWasLostIsAnnounced(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	writes := 0
+	r.after = func() error {
+		if writes++; writes == 2 {
+			return fmt.Errorf("test: the reply was lost: %w", tokenworker.ErrUnavailable)
+		}
+		return nil
+	}
+	rot := r.rotator("p1")
+	do(t, rot, conn)
+	r.after = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- rot.Run(ctx) }()
+	r.eventually("the rescue stream is empty", func() bool { return r.count(streams.Rescue) == 0 })
+	cancel()
+	must(t, <-ended)
+	if got := r.notices(); got != "refreshed" {
+		t.Errorf("announced %q", got)
+	}
+}
+
 func TestAStaticProviderIsAskedAgain(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Static}, "    rotation: static\n")
 	r.acquire(conn)

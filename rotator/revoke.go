@@ -70,11 +70,11 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 		}
 	}
 	result.Refresh = now
-	next, verdict, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
-	if err != nil || verdict != tokenworker.Applied || result.Owed == nil {
+	next, _, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
+	if err != nil {
 		return err
 	}
-	return r.announce(ctx, next)
+	return r.announceOwn(ctx, next, claim.Attempt)
 }
 
 // revokeOne revokes one sealed set.

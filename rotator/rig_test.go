@@ -36,6 +36,7 @@ type rig struct {
 
 	// Faults, to be set before start. before runs ahead of each update of the store.
 	before func(ctx context.Context, k tokenworker.Key) error
+	after  func() error // and after it
 }
 
 // clock is the time of everybody in the test.
@@ -117,7 +118,11 @@ func (f faulty) Update(ctx context.Context, rec tokenworker.Record, rule tokenwo
 			return tokenworker.Record{}, 0, err
 		}
 	}
-	return f.Store.Update(ctx, rec, rule)
+	next, v, err := f.Store.Update(ctx, rec, rule)
+	if f.r.after != nil && err == nil {
+		err = f.r.after()
+	}
+	return next, v, err
 }
 
 var conn = tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: "1"}

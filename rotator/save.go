@@ -24,14 +24,10 @@ func (r *Rotator) save(ctx context.Context, rec tokenworker.Record, f *tokenwork
 		next, verdict, err := r.commit(ctx, rec, f)
 		if err == nil {
 			r.metrics.saved.WithLabelValues("store", verdict.String()).Inc()
-			switch verdict {
-			case tokenworker.Applied:
-				return r.announce(ctx, next)
-			case tokenworker.Full:
-				err = fmt.Errorf("%w: no room on the revoke list", tokenworker.ErrUnavailable)
-			default:
-				return nil // its set is not served: there is nothing to announce
+			if verdict != tokenworker.Full {
+				return r.announceOwn(ctx, next, f.Attempt)
 			}
+			err = fmt.Errorf("%w: no room on the revoke list", tokenworker.ErrUnavailable)
 		}
 		rescueErr := r.rescue.keep(ctx, r.cfg.AttemptTimeout, f)
 		if rescueErr == nil {
@@ -152,10 +148,8 @@ func (r *Rotator) replay(ctx context.Context, msg jetstream.Msg) error {
 		return msg.NakWithDelay(rescueRetry)
 	}
 	r.metrics.saved.WithLabelValues("replay", verdict.String()).Inc()
-	if verdict == tokenworker.Applied {
-		if err := r.announce(ctx, next); err != nil {
-			return msg.NakWithDelay(rescueRetry)
-		}
+	if err := r.announceOwn(ctx, next, f.Attempt); err != nil {
+		return msg.NakWithDelay(rescueRetry)
 	}
 	return msg.Ack()
 }
