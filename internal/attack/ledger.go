@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 
@@ -21,6 +21,8 @@ type entry struct {
 	token string // the access token of an acquired event
 	seq   uint64 // as acknowledged
 	tries int    // more than 1: it may stand in the stream under a second sequence
+
+	message events.Message // as published
 }
 
 // ledger remembers what was acknowledged, connection by connection, in the order of publishing: each connection has one
@@ -44,11 +46,15 @@ func (l *ledger) add(k tokenworker.Key, e entry) {
 	}
 }
 
-// keys are the connections, as they are now.
-func (l *ledger) keys() []tokenworker.Key {
+// oneOfEach is one message of each connection, as they are now.
+func (l *ledger) oneOfEach(rng *rand.Rand) map[tokenworker.Key]events.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.entries))
+	one := map[tokenworker.Key]events.Message{}
+	for key, entries := range l.entries {
+		one[key] = entries[rng.IntN(len(entries))].message
+	}
+	return one
 }
 
 func (l *ledger) count() int {

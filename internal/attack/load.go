@@ -18,6 +18,7 @@ type load struct {
 	orgs       int
 	org        func(publisher, connection int) string // default: one of orgs in turn
 	most       int                                    // events of one connection: fewer than a record remembers
+	late       time.Duration                          // how long ago the token sets of some connections were acquired
 }
 
 func defaultLoad() load { return load{publishers: 32, pause: 80 * time.Millisecond, orgs: 5, most: 40} }
@@ -60,7 +61,11 @@ func (l load) publish(ctx context.Context, stop <-chan struct{}, p *publisher, n
 			err = p.disconnect(ctx, key)
 		} else {
 			acquired[key]++
-			err = p.acquire(ctx, key)
+			at := time.Now()
+			if len(key.CompanyID)%2 == 0 {
+				at = at.Add(-l.late)
+			}
+			err = p.acquireAt(ctx, key, at)
 		}
 		if err != nil {
 			return err

@@ -7,8 +7,8 @@ package main
 //   - consumer/handle.go does not look at an event's age: "an event with a time 25 hours ago is not in the dead letters" and
 //     "has a record", for all of their kind.
 //   - consumer/settle.go acknowledges what it refuses: "is not in the dead letters", for all 60.
-//   - none needed for large ones: the embedded server, as it was, took messages of 200 KB and refused their dead letters,
-//     so that they were neither kept nor settled.
+//   - embedded/nats.go as it was, with a maximum payload of 256 KB: "an event with 200 KB is not in the dead letters", and
+//     never settled, because its dead letter was larger than the server took.
 
 import (
 	"context"

@@ -117,7 +117,7 @@ func stored(t *testing.T) (*view, *ledger, tokenworker.Key) {
 		t.Fatal(err)
 	}
 	l := newLedger()
-	l.add(key, entry{events.Acquired, id, "t", 9, 1})
+	l.add(key, entry{kind: events.Acquired, id: id, token: "t", seq: 9, tries: 1})
 	return v, l, key
 }
 

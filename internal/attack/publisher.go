@@ -121,7 +121,7 @@ func (p *publisher) publish(ctx context.Context, m made) error {
 	if err != nil {
 		return err
 	}
-	p.ledger.add(m.event.Key, entry{m.event.Kind, m.event.EventID(), m.token, seq, tries})
+	p.ledger.add(m.event.Key, entry{m.event.Kind, m.event.EventID(), m.token, seq, tries, m.message})
 	return nil
 }
 
