@@ -16,13 +16,17 @@
 //   - kmsenc: envelope encryption at rest; data keys from AWS KMS.
 //   - dynamo: the DynamoDB table.
 //   - embedded: the single-machine parts: NATS in process, SQLite store, key file.
-//   - rotator: when a token is due.
+//   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
+//   - provider: OAuth clients and the catalogue of providers.
+//   - demoprovider: a demanding OAuth server, for the demo, tests and attacks.
 //   - cmd/tokenworker: flags, wiring, signals; the only place that sees every package.
 //   - localstack: AWS on this machine, for tests.
 //   - internal/storetest, internal/keytest: the contract suites of stores and key services.
 //   - internal/attack: programs that try to break each promise.
+//   - internal/pull: handles the messages of durable consumers, for consumer and rotator.
+//   - interop, bench: another HPKE implementation; measurements beside their baselines. Modules of their own.
 //
-// Arrows point one way: cmd, then the rest, then this package. kmsenc, dynamo and embedded never import each other;
+// Arrows point one way: cmd, then the rest, then this package. kmsenc, dynamo, embedded and provider never import each other;
 // consumer names what it needs in small interfaces of its own. The linter enforces it.
 //
 // # Rules
