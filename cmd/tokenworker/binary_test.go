@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what is waited for; nothing takes this long unless it hangs.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // outcome is what a finished command left behind.
 type outcome struct {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	waitLimit = 30 * time.Second       // for the worker to deal with an event
+	waitLimit = time.Minute            // for the worker to deal with an event
 	lookEvery = 200 * time.Millisecond // whether the event still is in the stream
 )
 
