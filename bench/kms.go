@@ -29,7 +29,7 @@ const week = 7 * 24
 
 // kmsRows count the calls of the key service for each refresh.
 func kmsRows(ctx context.Context, o options) ([]row, error) {
-	large, one := o.size(1, 10), o.size(500, 5_000)
+	large, one := o.size(1, 4), o.size(500, 1_000)
 	pool, hours := 100_000/16, o.size(24, week) // of the pools
 	simulated := []struct {
 		fleet
