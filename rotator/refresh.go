@@ -208,7 +208,7 @@ func (r *Rotator) conclude(
 		failure.DueAt = afterUnknown(&rec, policy, now)
 		rule = tokenworker.Unresolved(failure)
 	}
-	next, _, err := r.updateDurably(ctx, rec, rule)
+	next, err := r.updateDurably(ctx, rec, rule)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 		}
 	}
 	result.Refresh = now
-	next, _, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
+	next, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
 	if err != nil {
 		return err
 	}

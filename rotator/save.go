@@ -63,16 +63,16 @@ const failureTries = 3
 // updateDurably writes how an attempt ended that brought nothing.
 func (r *Rotator) updateDurably(
 	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule,
-) (next tokenworker.Record, v tokenworker.Verdict, err error) {
+) (next tokenworker.Record, err error) {
 	for range failureTries {
 		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
-		next, v, err = r.store.Update(attempt, rec, rule)
+		next, _, err = r.store.Update(attempt, rec, rule)
 		cancel()
 		if err == nil {
-			return next, v, nil
+			return next, nil
 		}
 	}
-	return next, v, err
+	return next, err
 }
 
 // rescue is the stream of answers that could not be stored.
