@@ -9,7 +9,7 @@ import (
 
 // deliver writes an answer in the way of the fault, all but what the buffer holds back until it is flushed. It reports
 // whether the whole of it is on its way.
-func (s *Server) deliver(w http.ResponseWriter, r *http.Request, fault Fault, ans answer) bool {
+func (s *Server) deliver(w http.ResponseWriter, fault Fault, ans answer) bool {
 	body := ans.encode()
 	switch fault.Kind {
 	case Cut, LostAnswer:
@@ -22,7 +22,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, fault Fault, an
 		return false
 	case Drip:
 		ans.writeHead(w, len(body))
-		return s.drip(w, r, body, fault.Interval)
+		return s.drip(w, body, fault.Interval)
 	case Huge:
 		return ans.pad(w, body, cmp.Or(fault.Size, defaultHuge))
 	default:
@@ -32,9 +32,9 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, fault Fault, an
 }
 
 // drip leaves the last byte to the flush that follows.
-func (s *Server) drip(w http.ResponseWriter, r *http.Request, body []byte, interval time.Duration) bool {
+func (s *Server) drip(w http.ResponseWriter, body []byte, interval time.Duration) bool {
 	for i := range body {
-		if i > 0 && (!flush(w) || !s.pause(interval) || r.Context().Err() != nil) {
+		if i > 0 && (!flush(w) || !s.pause(interval)) {
 			return false
 		}
 		if !put(w, body[i:i+1]) {

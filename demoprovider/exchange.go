@@ -68,7 +68,7 @@ func (s *Server) exchange(e Endpoint, read reader, process func(request) answer)
 	return func(w http.ResponseWriter, r *http.Request) {
 		req, err := read(w, r)
 		if err != nil {
-			_ = s.deliver(w, r, Fault{}, oauthError(http.StatusBadRequest, invalidRequest))
+			_ = s.deliver(w, Fault{}, oauthError(http.StatusBadRequest, invalidRequest))
 			return
 		}
 		fault := s.nextFault(e, req.token)
@@ -92,7 +92,7 @@ func (s *Server) exchange(e Endpoint, read reader, process func(request) answer)
 // answer reports whether the whole answer went out to a client that was still there, as far as a server can know. It notes
 // so before the last of it goes: whoever has an answer finds it in the ledger.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, fault Fault, p *posting, ans answer, open bool) bool {
-	sent := open && r.Context().Err() == nil && s.deliver(w, r, fault, ans)
+	sent := open && r.Context().Err() == nil && s.deliver(w, fault, ans)
 	s.settle(p, ans, sent)
 	if sent && !flush(w) {
 		s.unsend(p, ans)

@@ -1,8 +1,11 @@
 package demoprovider_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,6 +195,38 @@ func TestAPostBesideOneThatIsStillOnItsWayIsDoubtful(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
+}
+
+// brokenPipe is a connection that breaks when an answer is written through to it.
+type brokenPipe struct{ http.ResponseWriter }
+
+func (brokenPipe) FlushError() error { return io.ErrClosedPipe }
+
+func TestAnAnswerThatFailsAtTheLastMomentIsLost(t *testing.T) {
+	r := start(t, demoprovider.Policy{})
+	token := r.mustGrant("s").RefreshToken
+	func() {
+		defer func() {
+			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				t.Errorf("the connection is not closed: %v", err)
+			}
+		}()
+		r.ServeHTTP(brokenPipe{httptest.NewRecorder()}, r.request("/token", map[string][]string{
+			"grant_type": {"refresh_token"}, "refresh_token": {token}, "client_id": {clientID}, "client_secret": {secret},
+		}))
+	}()
+	family := r.mustFamily(token)
+	want := demoprovider.Attempt{At: r.Now(), Try: 1, Granted: true, Lost: true}
+	if family.Attempts[0] != want || family.Refresh[1].Sent || r.Totals().Lost != 1 {
+		t.Errorf("%+v, %+v", family, r.Totals())
+	}
+	if j := r.Judge(nil); len(j.Unheld) != 1 || !j.Unheld[0].NeverSent {
+		t.Errorf("%+v", j)
+	}
+	r.refresh(token)
+	if totals := r.Totals(); totals.Doubtful != 1 || totals.Reuses != 1 {
+		t.Errorf("posted again: %+v", totals)
+	}
 }
 
 func TestASpentTokenIsAReuseEvenWhenAFaultAnswers(t *testing.T) {
