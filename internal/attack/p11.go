@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -66,7 +65,7 @@ func (e *env) mixBad(ctx context.Context, r *rig, bad, good int) error {
 		return err
 	}
 	e.log.InfoContext(ctx, "published; waiting until all is settled")
-	if err := r.awaitSettled(ctx, admin, settledWithin+time.Duration(good)*5*time.Millisecond); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		e.broke("%v", err)
 	}
 	if err := e.checkLetters(ctx, admin, want); err != nil {

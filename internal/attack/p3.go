@@ -114,7 +114,7 @@ func comeBack(ctx context.Context, e *env, n int) error {
 	if err := forAll(ctx, victims, func(ctx context.Context, v *victim) error { return v.publish(ctx, p) }); err != nil {
 		return err
 	}
-	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		return err
 	}
 	letters, err := deadLetters(ctx, admin)
@@ -141,7 +141,7 @@ func comeBack(ctx context.Context, e *env, n int) error {
 			return err
 		}
 	}
-	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		return err
 	}
 	e.did("%d connections, %d repeats, %d dead letters replayed twice, 3 kills", n, repeats, letters)
@@ -235,7 +235,7 @@ func overtake(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	r.cloud.kms.SetFault(nil)
-	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		return err
 	}
 	e.did("%d connections, %d acquisitions overtaken", n, late)
@@ -312,7 +312,7 @@ func overtakeParked(ctx context.Context, e *env, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := r.awaitSettled(ctx, admin, settledWithin); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		e.broke("%v", err)
 	}
 	e.did("%d connections, %d acquisitions parked, %d repeats", n, parked, repeats)

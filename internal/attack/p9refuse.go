@@ -70,7 +70,7 @@ func refuseOne(ctx context.Context, e *env, n int) error {
 		e.broke("the others' events stored in %d s fell from %d to %d", n, before, during)
 	}
 	healed := time.Now()
-	if err := r.awaitSettled(ctx, admin, settledWithin+3*length); err != nil {
+	if err := r.awaitSettled(ctx, admin); err != nil {
 		e.broke("%v", err)
 	}
 	e.did("all settled %s after", time.Since(healed).Round(time.Second))

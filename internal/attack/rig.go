@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -230,26 +231,36 @@ func awaitNone(ctx context.Context, js jetstream.JetStream, consumer string, lim
 	})
 }
 
+// settledWithin is how long nothing may be settled while something is not: what a killed worker held comes again after the
+// acknowledgement wait.
+const settledWithin = 3 * streams.AckWait
+
 // awaitSettled waits until every event is settled, and none is parked.
-func (r *rig) awaitSettled(ctx context.Context, js jetstream.JetStream, limit time.Duration) error {
-	return r.awaitSettledBut(ctx, js, limit, 0)
+func (r *rig) awaitSettled(ctx context.Context, js jetstream.JetStream) error {
+	return r.awaitSettledBut(ctx, js, 0)
 }
 
-// awaitSettledBut waits until no more than the given number are left.
-func (r *rig) awaitSettledBut(ctx context.Context, js jetstream.JetStream, limit time.Duration, left uint64) error {
-	var n uint64
-	err := process.Await(ctx, limit, "the events are settled", func() (bool, error) {
+// awaitSettledBut waits until no more than the given number are left. It gives up when there has been no progress for
+// settledWithin, however many are left: a slow machine is not a lost event.
+func (r *rig) awaitSettledBut(ctx context.Context, js jetstream.JetStream, left uint64) error {
+	fewest, since := uint64(math.MaxUint64), time.Now()
+	for {
 		if r.ended() {
-			return false, errEndedByItself
+			return errEndedByItself
 		}
-		var err error
-		n, err = unsettled(ctx, js)
-		return err == nil && n <= left, nil
-	})
-	if err != nil {
-		return fmt.Errorf("%w; %d are not", err, n)
+		n, err := unsettled(ctx, js) // which fails while a server starts again
+		switch {
+		case err == nil && n <= left:
+			return nil
+		case err == nil && n < fewest:
+			fewest, since = n, time.Now()
+		case time.Since(since) > settledWithin:
+			return errors.Join(fmt.Errorf("%d events are unsettled, and none was settled for %s", fewest, settledWithin), err)
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // publicKey is the one that publishers seal to.
