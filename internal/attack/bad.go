@@ -196,7 +196,7 @@ func badClaims() []badKind {
 		set("a counter for an id", events.CodeInvalidID, "id", "17"),
 		set("no time", events.CodeInvalidTime, "time", "yesterday"),
 		aged("a time 25 hours ago", events.CodeTooOld, 25*time.Hour),
-		aged("a time in 10 minutes", events.CodeFromFuture, -10*time.Minute),
+		aged("a time a day ahead", events.CodeFromFuture, -24*time.Hour),
 		{"no company", events.CodeUnsupported, func(b *badEvent) error {
 			// One for each, so that each has a dead letter of its own.
 			b.key = tokenworker.Key{OrgID: b.key.OrgID, ProviderID: b.key.CompanyID}
