@@ -15,7 +15,7 @@ import (
 // Endpoint names an endpoint.
 type Endpoint string
 
-// The endpoints. Each is served at its path below the issuer.
+// The endpoints. MetadataEndpoint is discovery and keys.
 const (
 	TokenEndpoint      Endpoint = "token"
 	RevokeEndpoint     Endpoint = "revoke"

@@ -3,6 +3,7 @@ package demoprovider_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -288,6 +289,9 @@ func TestClosingEndsWhatAFaultHoldsUp(t *testing.T) {
 		}
 		if got := <-answered; got.err == nil {
 			t.Errorf("%+v: status %d", fault, got.status)
+		}
+		if !aborts(r.Server, httptest.NewRecorder(), r.request("/token", nil)) {
+			t.Error("a closed server answers")
 		}
 		totals := r.Totals()
 		if rotated := fault.Delay == 0; totals.InFlight != 0 || totals.Granted != number(rotated) || totals.Lost != number(rotated) {

@@ -167,9 +167,6 @@ func (s *Server) unsend(p *posting, ans answer) {
 		t.sends--
 	}
 	if t := p.family.refresh.at(p.number); t != nil && ans.isDefinite() {
-		if t.open == 0 {
-			t.inDoubt = s.now()
-		}
 		t.open++
 	}
 }
