@@ -106,10 +106,15 @@ func TestDueStaysWithinTheLifetime(t *testing.T) {
 			expiry = given.GrantExpiresAt
 		}
 		lifetime := max(0, expiry.Sub(noon))
+		warn := given.GrantExpiresAt.Add(-rotator.WarnBefore)
+		warned := !given.GrantExpiresAt.IsZero() && warn.After(noon)
 		switch lead := noon.Add(lifetime).Sub(due); {
 		case expiry.IsZero() != due.IsZero():
 			t.Fatalf("expiry %s, due %s", expiry, due)
 		case expiry.IsZero():
+		case warned && due.After(warn):
+			t.Fatalf("due %s, after the warning at %s", due, warn)
+		case warned && due.Equal(warn):
 		case !refreshable && lead != 0:
 			t.Fatalf("due %s before the end of what cannot be refreshed", lead)
 		case due.Before(noon), lead < 0:
