@@ -27,19 +27,21 @@ const withoutEffect = "without_effect"
 
 // waiter learns what the worker does about the events of one connection.
 type waiter struct {
-	request events.Kind
-	js      jetstream.JetStream
-	notices *nats.Subscription
+	request      events.Kind
+	js           jetstream.JetStream
+	notices      chan *nats.Msg
+	subscription *nats.Subscription
 }
 
 // newWaiter begins to listen. It is made before the event is published.
 func newWaiter(js jetstream.JetStream, request events.Kind, key tokenworker.Key) (*waiter, error) {
 	anyKind := strings.Replace(events.Stored.Subject(key), string(events.Stored), "*", 1)
-	sub, err := js.Conn().SubscribeSync(anyKind)
+	notices := make(chan *nats.Msg, 1024)
+	sub, err := js.Conn().ChanSubscribe(anyKind, notices)
 	if err != nil {
 		return nil, fmt.Errorf("listening for the worker's answer: %w", err)
 	}
-	return &waiter{request: request, js: js, notices: sub}, nil
+	return &waiter{request: request, js: js, notices: notices, subscription: sub}, nil
 }
 
 // wait returns what became of the event at the given sequence: the kind of the notice about it, or withoutEffect. A
@@ -47,22 +49,50 @@ func newWaiter(js jetstream.JetStream, request events.Kind, key tokenworker.Key)
 func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
-	defer w.notices.Unsubscribe() //nolint:errcheck // the connection is closed next
-	for settled := false; ; {
-		switch n, err := w.next(ctx); {
-		case ctx.Err() != nil:
+	defer w.subscription.Unsubscribe() //nolint:errcheck // the connection is closed next
+	settled := make(chan struct{})
+	go w.look(ctx, sequence, settled)
+	var over <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
 			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it within %s: %w",
 				sequence, waitLimit, ctx.Err())
-		case err == nil && !n.answers(w.request, sequence):
-			continue // about another event
-		case err == nil && n.code != "":
-			return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
-		case err == nil:
-			return string(n.kind), nil
-		case settled:
+		case <-settled:
+			settled, over = nil, time.After(lookEvery) // its notice, sent before, may still be on its way
+		case <-over:
 			return withoutEffect, nil
-		default:
-			settled = w.settled(ctx, sequence) // its notice, sent before, may still be on its way: look once more
+		case msg := <-w.notices:
+			n, err := parseAnswer(msg)
+			switch {
+			case err != nil, !n.answers(w.request, sequence): // about another event
+			case n.code != "":
+				return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
+			default:
+				return string(n.kind), nil
+			}
+		}
+	}
+}
+
+// look closes settled when the stream, which is a work queue, has let go of the event. A publisher's rights do not extend
+// to looking: its requests get no answer then, and notices are all it learns by.
+func (w *waiter) look(ctx context.Context, sequence uint64, settled chan<- struct{}) {
+	every := time.NewTicker(lookEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		s, err := w.js.Stream(ctx, streams.In)
+		if err == nil {
+			_, err = s.GetMsg(ctx, sequence)
+		}
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			close(settled)
+			return
 		}
 	}
 }
@@ -87,16 +117,8 @@ func (n answer) answers(request events.Kind, sequence uint64) bool {
 	}
 }
 
-var errNoNotice = errors.New("no notice yet")
-
-// next waits a moment for a notice.
-func (w *waiter) next(ctx context.Context) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
-	defer cancel()
-	msg, err := w.notices.NextMsgWithContext(ctx)
-	if err != nil {
-		return answer{}, errNoNotice
-	}
+// parseAnswer reads a notice.
+func parseAnswer(msg *nats.Msg) (answer, error) {
 	n, err := events.ParseNotice(events.Message{Subject: msg.Subject, Body: msg.Data})
 	if err != nil {
 		return answer{}, fmt.Errorf("reading a notice: %w", err)
@@ -106,13 +128,4 @@ func (w *waiter) next(ctx context.Context) (answer, error) {
 		return answer{}, fmt.Errorf("reading a notice: %w", err)
 	}
 	return answer{n.Kind, data.Cause, data.Code}, nil
-}
-
-// settled reports whether the stream, which is a work queue, has let go of the event.
-func (w *waiter) settled(ctx context.Context, sequence uint64) bool {
-	s, err := w.js.Stream(ctx, streams.In)
-	if err == nil {
-		_, err = s.GetMsg(ctx, sequence)
-	}
-	return errors.Is(err, jetstream.ErrMsgNotFound)
 }
