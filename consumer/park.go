@@ -18,9 +18,8 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// Headers of a parked message, whose subject, sequence and time in the stream are no longer the event's own.
+// Headers of a parked message beside [events.StampHeader], whose subject, sequence and time in the stream are no longer the event's own.
 const (
-	stampHeader     = "Tokenworker-Stamp"      // epoch/sequence
 	enteredHeader   = "Tokenworker-Entered"    // RFC 3339 with nanoseconds
 	messageIDHeader = "Tokenworker-Message-Id" // the event's own Nats-Msg-Id
 )
@@ -31,7 +30,7 @@ const (
 func (w *Worker) parkDelivery(ctx context.Context, d *delivery) error {
 	msg := nats.NewMsg(events.ParkedSubject(d.subject))
 	msg.Data = d.body
-	msg.Header.Set(stampHeader, d.stamp.String())
+	msg.Header.Set(events.StampHeader, d.stamp.String())
 	msg.Header.Set(enteredHeader, d.entered.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(messageIDHeader, d.messageID)
 	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithMsgID("parked/"+d.carrier)); err != nil {
@@ -51,7 +50,7 @@ func (w *Worker) readParked(ctx context.Context, msg jetstream.Msg) (*delivery, 
 	if err != nil {
 		return d, err
 	}
-	stamp, err := parseStamp(msg.Headers().Get(stampHeader))
+	stamp, err := parseStamp(msg.Headers().Get(events.StampHeader))
 	if err != nil {
 		return d, events.CodeInvalidEnvelope
 	}
@@ -122,7 +121,7 @@ func (w *Worker) hasOriginal(ctx context.Context, d *delivery) (bool, error) {
 		if m == nil || err != nil {
 			return false, err
 		}
-		stamp, err := parseStamp(m.Header.Get(stampHeader))
+		stamp, err := parseStamp(m.Header.Get(events.StampHeader))
 		if err == nil && stamp.Compare(d.stamp) < 0 && m.Header.Get(messageIDHeader) == d.messageID {
 			return true, nil
 		}

@@ -44,6 +44,7 @@ var schemaOf = map[string]string{
 	"disconnect": "disconnect", "disconnect_bare": "disconnect", "refresh": "refresh",
 	"erase": "erase", "erase_organization": "erase",
 	"stored": "stored", "stored_without_expiry": "stored", "disconnected": "disconnected", "rejected": "rejected",
+	"erased": "erased", "erased_organization": "erased",
 	"dead_letter": "dead-letter",
 }
 

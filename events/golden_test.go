@@ -149,6 +149,14 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 		{"stored_without_expiry", acme, events.Stored, events.StoredData{Cause: cause}, readAs[events.StoredData]},
 		{"disconnected", acme, events.Disconnected,
 			events.DisconnectedData{Cause: cause, Reason: "consent_withdrawn"}, readAs[events.DisconnectedData]},
+		{"erased", acme, events.Erased, events.ErasedData{
+			Cause: cause, Reason: "gdpr", Connections: 1, Messages: 3, EventKeys: []string{"2f9a6b1c", "77d0e4aa"},
+			BackupsUntil: noon.Add(35 * 24 * time.Hour),
+		}, readAs[events.ErasedData]},
+		{"erased_organization", key("acme"), events.Erased, events.ErasedData{
+			Cause: cause, Connections: 120, Unconfirmed: 2, Messages: 431, EventKeys: []string{"2f9a6b1c"},
+			BackupsUntil: noon.Add(35 * 24 * time.Hour),
+		}, readAs[events.ErasedData]},
 		{"rejected", key("acme", "finch"), events.Rejected,
 			events.RejectedData{Cause: events.Cause{Epoch: 1, Sequence: 43}, Request: events.Acquired, Code: events.CodeSealBroken}, readAs[events.RejectedData]},
 	} {

@@ -19,8 +19,8 @@ type Notice struct {
 	Data       json.RawMessage // of the kind's data type, such as [StoredData]
 }
 
-// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData], [RejectedData], or [AttemptData] for the
-// others.
+// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData], [RejectedData], [ErasedData], or
+// [AttemptData] for the others.
 type NoticeData interface {
 	// notice is the kind, and what tells this notice from all others of the kind.
 	notice() (k Kind, identity string)
@@ -56,6 +56,22 @@ type RejectedData struct {
 	Code    Code `json:"code"`
 }
 
+// ErasedData is the data of an [Erased] notice: the receipt of an erasure.
+type ErasedData struct {
+	Cause
+	Reason      string `json:"reason,omitempty"` // the request's
+	Connections int    `json:"connections"`      // whose rows are tombstones now
+	Unconfirmed int    `json:"unconfirmed"`      // of them: those whose provider did not confirm that it revoked
+	Messages    int    `json:"messages"`         // that were overwritten in the streams
+
+	// EventKeys are the ids of the keys that sealed messages open with. What is left of a deleted one outside its stream
+	// (a Raft log, a copy of the disk) opens until its key is retired.
+	EventKeys []string `json:"event_keys"`
+
+	// BackupsUntil is when the last backup of the store that may hold a row expires.
+	BackupsUntil time.Time `json:"backups_until"`
+}
+
 // AttemptData is the data of the notices of what the worker does of its own accord: [Refreshed], [RefreshFailed],
 // [ReauthRequired], [Recovered], [Expiring], [Revoked] and [RevokeFailed].
 type AttemptData struct {
@@ -74,6 +90,7 @@ func (c Cause) identity() string { return fmt.Sprintf("%d/%d", c.Epoch, c.Sequen
 func (d StoredData) notice() (Kind, string)       { return Stored, d.identity() }
 func (d DisconnectedData) notice() (Kind, string) { return Disconnected, d.identity() }
 func (d RejectedData) notice() (Kind, string)     { return Rejected, d.identity() }
+func (d ErasedData) notice() (Kind, string)       { return Erased, d.identity() }
 func (d AttemptData) notice() (Kind, string)      { return d.Kind, d.Attempt }
 
 // NewNotice encodes a notice about key for publishing. Its id follows from its kind and what caused it, so that a worker that

@@ -96,6 +96,7 @@ func (s *rescue) keep(ctx context.Context, timeout time.Duration, f *tokenworker
 	defer cancel()
 	msg := nats.NewMsg(events.RescueSubject(f.Key))
 	msg.Data = body
+	msg.Header.Set(events.StampHeader, f.From.Stamp.String())
 	if _, err := s.js.PublishMsg(ctx, msg, jetstream.WithMsgID("rescue/"+f.Attempt.String())); err != nil {
 		return fmt.Errorf("publishing to the rescue stream: %w", err)
 	}

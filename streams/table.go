@@ -21,12 +21,13 @@ const (
 	Sweep  = "TOKENS_SWEEP"  // jobs: look at what is due
 )
 
-// The durable consumers. The first four share In without overlapping; each other has its own stream.
+// The durable consumers. The first five share In without overlapping; each other has its own stream.
 const (
 	Acquired    = "acquired"
 	Disconnect  = "disconnect"
 	Replay      = "replay"
 	Refresh     = "refresh"
+	Erase       = "erase"
 	ParkedRetry = "parked"
 	Rescuer     = "rescue"
 	Sweeper     = "sweep"
@@ -91,7 +92,7 @@ func table(replicas int) []stream {
 		{
 			name: In, purpose: "Events from upstream, until their effect is committed.",
 			settings: append(common(replicas),
-				setting{"Subjects", []string{"tokens.v1.acquired.>", "tokens.v1.disconnect.>", "tokens.v1.refresh.>", "tokens.v1.replay.>"}, "what the worker handles; anything else has no stream, and its publisher is told so"},
+				setting{"Subjects", []string{"tokens.v1.acquired.>", "tokens.v1.disconnect.>", "tokens.v1.refresh.>", "tokens.v1.erase.>", "tokens.v1.replay.>"}, "what the worker handles; anything else has no stream, and its publisher is told so"},
 				setting{"Retention", jetstream.WorkQueuePolicy, "holds exactly the unsettled events, which the hold-back of possible repeats relies on"},
 				setting{"MaxAge", time.Duration(0), "an event waits out any outage"},
 				setting{"MaxMsgSize", int32(256 << 10), "events are refused above 64 KiB and kept as dead letters; this bounds what a dead letter, twice as large, must hold"},
@@ -102,6 +103,7 @@ func table(replicas int) []stream {
 				pull(Acquired, "Stores acquired token sets.", "tokens.v1.acquired.>", 1024),
 				pull(Disconnect, "Honours disconnects; apart, so that a flood of acquisitions does not delay them.", "tokens.v1.disconnect.>", 256),
 				pull(Refresh, "Refreshes connections on request.", "tokens.v1.refresh.>", 256),
+				pull(Erase, "Erases connections and organizations; a large one takes long, under heartbeats.", "tokens.v1.erase.>", 64),
 				pull(Replay, "Applies dead letters that an operator replays.", "tokens.v1.replay.>", 64),
 			},
 		},
