@@ -26,7 +26,12 @@ func tableKey() (partition, sort keyPart) {
 	return keyPart{attrOrg, types.ScalarAttributeTypeS}, keyPart{attrConn, types.ScalarAttributeTypeS}
 }
 
-const dueIndex = "due"
+// The names of the indexes.
+const (
+	dueIndex        = "due"
+	connectionIndex = "connection"
+	subjectIndex    = "subject"
+)
 
 // indexes are the table's secondary indexes.
 func indexes() []index {
@@ -38,12 +43,12 @@ func indexes() []index {
 			sort:      keyPart{fieldDue.name(), types.ScalarAttributeTypeN},
 			why:       "no sweep finds what is to be refreshed or revoked",
 		}, {
-			name:      "connection",
+			name:      connectionIndex,
 			partition: conn,
 			sort:      org,
 			why:       "a disconnect does not find its siblings in other organizations",
 		}, {
-			name:      "subject",
+			name:      subjectIndex,
 			partition: keyPart{fieldSubjectHash.name(), types.ScalarAttributeTypeB},
 			sort:      org,
 			why:       "a person's connections are not found for an export or an erasure",

@@ -40,24 +40,12 @@ func (t *Table) Shards() int { return int(t.shards) } //nolint:gosec // at most 
 // [Table.Shards]. It asks the index "due", a page at a time. The index follows the table within a second or so, so a
 // connection may be named that is no longer due, and one be missed that is due only now. It stops after the first error.
 func (t *Table) Due(ctx context.Context, providerID string, shard int, at time.Time) iter.Seq2[tokenworker.Key, error] {
-	return func(yield func(tokenworker.Key, error) bool) {
-		for found, err := range t.query(ctx, &dynamodb.QueryInput{
-			IndexName:              aws.String(dueIndex),
-			KeyConditionExpression: aws.String("due_shard = :due_shard AND due_at <= :due_at"),
-			ExpressionAttributeValues: map[string]types.AttributeValue{
-				string(fieldDueShard): str(dueShard(tokenworker.EscapePart(providerID), shard)),
-				string(fieldDue):      unix(at),
-			},
-		}) {
-			var k tokenworker.Key
-			if err == nil {
-				d := decoder{item: found}
-				k = d.key()
-				err = d.err
-			}
-			if !yield(k, err) || err != nil {
-				return
-			}
-		}
-	}
+	return t.keys(ctx, &dynamodb.QueryInput{
+		IndexName:              aws.String(dueIndex),
+		KeyConditionExpression: aws.String("due_shard = :due_shard AND due_at <= :due_at"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{
+			string(fieldDueShard): str(dueShard(tokenworker.EscapePart(providerID), shard)),
+			string(fieldDue):      unix(at),
+		},
+	})
 }

@@ -114,8 +114,8 @@ func (s *Store) open(ctx context.Context, path string) error {
 	}
 	reading.SetMaxOpenConns(maxReaders)
 	reading.SetMaxIdleConns(maxReaders)
-	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectDue, selectProviders, selectWrappedKey,
-		selectWrappedKeys, selectEpoch); err != nil {
+	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectDue, selectSiblings, selectSubject,
+		selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch); err != nil {
 		return err
 	}
 	s.writer = startWriter(conn, write)

@@ -57,6 +57,18 @@ type Store interface {
 	// Shards is how many shards the due connections of each provider are spread over; they are numbered from 0.
 	Shards() int
 
+	// Siblings yields the keys of the same company at the same provider in other organizations, tombstones included. It
+	// may miss one that was first written within IndexLag. After an error, the last thing it yields, it stops.
+	Siblings(ctx context.Context, k tokenworker.Key) iter.Seq2[tokenworker.Key, error]
+
+	// BySubject yields the keys of the connections that a person has granted: the subject as its issuer names it, which may
+	// be empty. It may miss one that was written within IndexLag, and may name one that is not the person's; records tell.
+	// After an error, the last thing it yields, it stops.
+	BySubject(ctx context.Context, issuer, subject string) iter.Seq2[tokenworker.Key, error]
+
+	// IndexLag is how far behind the records what Due, Siblings and BySubject say may be.
+	IndexLag() time.Duration
+
 	// WrappedKey returns the key of that name. Errors: ErrNotFound. A name is a kind (lower-case letters), a slash, and a
 	// rest that is spelled as [tokenworker.EscapePart] spells: "org/acme", "pool/7", "event/2f9a".
 	WrappedKey(ctx context.Context, name string) (tokenworker.WrappedKey, error)

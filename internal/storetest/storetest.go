@@ -22,6 +22,8 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"revocations", testRevocations},
 		{"what is written meanwhile", testMeanwhile},
 		{"what is due", testDue},
+		{"siblings", testSiblings},
+		{"a person's connections", testBySubject},
 		{"event ids", testSeen},
 		{"limits", testLimits},
 		{"keys of every spelling", testSpellings},

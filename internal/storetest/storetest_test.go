@@ -179,6 +179,40 @@ func (m *memory) Due(ctx context.Context, provider string, _ int, at time.Time) 
 
 func (m *memory) Shards() int { return 1 }
 
+func (m *memory) Siblings(ctx context.Context, k tokenworker.Key) iter.Seq2[tokenworker.Key, error] {
+	return m.find(ctx, func(r *tokenworker.Record) bool {
+		return r.Key.ProviderID == k.ProviderID && r.Key.CompanyID == k.CompanyID && r.Key.OrgID != k.OrgID
+	})
+}
+
+func (m *memory) BySubject(ctx context.Context, issuer, subject string) iter.Seq2[tokenworker.Key, error] {
+	return m.find(ctx, func(r *tokenworker.Record) bool { return r.Issuer == issuer && r.Subject == subject })
+}
+
+func (m *memory) find(ctx context.Context, wanted func(*tokenworker.Record) bool) iter.Seq2[tokenworker.Key, error] {
+	return func(yield func(tokenworker.Key, error) bool) {
+		unlock, err := m.lock(ctx)
+		var found []tokenworker.Key
+		for k, r := range m.records {
+			if wanted(r) {
+				found = append(found, k)
+			}
+		}
+		unlock()
+		if err != nil {
+			yield(tokenworker.Key{}, err)
+			return
+		}
+		for _, k := range found {
+			if !yield(k, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) IndexLag() time.Duration { return 0 }
+
 func (m *memory) WrappedKey(ctx context.Context, name string) (tokenworker.WrappedKey, error) {
 	unlock, err := m.lock(ctx)
 	defer unlock()
