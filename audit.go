@@ -61,5 +61,12 @@ type AuditCheckpoint struct {
 	Sequence  uint64    // of the record, in the stream
 	Hash      [32]byte  // of the chain up to the record
 	Recorded  time.Time // when the record entered the stream; nanoseconds count
+	Links     []byte    // 4 bytes of the hash at each record since an earlier checkpoint; they tell where a break is
 	Signature []byte    // over all of this
 }
+
+// After is the sequence of the record before the first that Links are about.
+func (c AuditCheckpoint) After() uint64 { return c.Sequence - uint64(len(c.Links)/AuditLinkBytes) }
+
+// AuditLinkBytes is how much of each record's hash a checkpoint keeps.
+const AuditLinkBytes = 4

@@ -11,6 +11,7 @@
 //	<organization>         #key                       the wrapped key "org/<organization>"
 //	#<kind>                <rest>                     the wrapped key "<kind>/<rest>", of any other kind
 //	#                      #settings                  the table's settings
+//	#audit-chain           <chain>:<sequence>         a checkpoint of the audit trail; each number of 20 digits
 //
 // A tenant's records are one query, and IAM's dynamodb:LeadingKeys can fence a tenant with its data key. There is no local
 // index, so DynamoDB may split a large tenant. Listing an organization begins at conn > "$", the byte after '#'.
@@ -53,7 +54,8 @@
 //	remove_at         N    tombstones only: time to live
 //
 // A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
-// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given).
+// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given). A checkpoint: chain_number N, chain_seq N,
+// chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
 //
 // Times are Unix seconds. No name that stands in an expression is one of DynamoDB's reserved words (status, ttl, revoke,
 // scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.

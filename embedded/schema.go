@@ -44,6 +44,15 @@ CREATE TABLE wrapped_keys (
 	public     BLOB,
 	created_at INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE audit_checkpoints (
+	chain     INTEGER NOT NULL,
+	sequence  INTEGER NOT NULL,
+	hash      BLOB NOT NULL,
+	recorded  INTEGER NOT NULL,
+	links     BLOB,
+	signature BLOB NOT NULL,
+	PRIMARY KEY (chain, sequence)
+) WITHOUT ROWID;
 CREATE TABLE epoch (
 	id      INTEGER PRIMARY KEY CHECK (id = 1),
 	highest INTEGER NOT NULL

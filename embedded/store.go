@@ -104,7 +104,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return dbError("connecting", err)
 	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, selectRecord, upsertRecord, selectWrappedKey,
-		upsertWrappedKey, deleteWrappedKey, takeEpoch)
+		upsertWrappedKey, deleteWrappedKey, takeEpoch, selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	reading.SetMaxOpenConns(maxReaders)
 	reading.SetMaxIdleConns(maxReaders)
 	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectDue, selectSiblings, selectSubject,
-		selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch); err != nil {
+		selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint, selectCheckpoints); err != nil {
 		return err
 	}
 	s.writer = startWriter(conn, write)

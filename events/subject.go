@@ -20,6 +20,7 @@ const (
 	rescueToken     = "rescue"
 	sweepToken      = "sweep"
 	getToken        = "get"
+	auditToken      = "audit"
 )
 
 // maxRestBytes bounds the rest of an original subject that is repeated in another one. The longest rest of a valid
@@ -238,4 +239,9 @@ func ParseGetSubject(subject string) (caller string, key tokenworker.Key, err er
 		return "", tokenworker.Key{}, CodeBadSubject
 	}
 	return caller, key, nil
+}
+
+// AuditSubject is where a record of the audit trail goes. The connection is a pseudonym. * stands for any, of either.
+func AuditSubject(action tokenworker.AuditAction, connection string) string {
+	return Prefix + auditToken + "." + string(action) + "." + connection
 }

@@ -33,8 +33,8 @@ func check(t *testing.T, js jetstream.JetStream) []tokenworker.Difference {
 
 func TestSetupLeavesNothingForCheckToFind(t *testing.T) {
 	js := natstest.Connect(t)
-	if ds := check(t, js); len(ds) != 6 {
-		t.Fatalf("an empty server lacks %d things, want the 6 streams: %v", len(ds), ds)
+	if ds := check(t, js); len(ds) != 7 {
+		t.Fatalf("an empty server lacks %d things, want the 7 streams: %v", len(ds), ds)
 	}
 	for range 2 { // the second changes nothing
 		if err := Setup(t.Context(), js, 1, takeEpoch(7)); err != nil {

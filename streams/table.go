@@ -19,6 +19,7 @@ const (
 	Parked = "TOKENS_PARKED" // settled neither way yet
 	Rescue = "TOKENS_RESCUE" // providers' answers that could not be stored, sealed
 	Sweep  = "TOKENS_SWEEP"  // jobs: look at what is due
+	Audit  = "TOKENS_AUDIT"  // who did what, chained
 )
 
 // The durable consumers. The first five share In without overlapping; each other has its own stream.
@@ -31,6 +32,7 @@ const (
 	ParkedRetry = "parked"
 	Rescuer     = "rescue"
 	Sweeper     = "sweep"
+	Auditor     = "audit"
 )
 
 // DuplicateWindow is how long a stream knows a message id. A message that may be a repeat from before it is held back
@@ -42,6 +44,9 @@ const AckWait = 30 * time.Second
 
 // DeadLetterAge is how long dead letters are kept.
 const DeadLetterAge = 14 * 24 * time.Hour
+
+// AuditAge is how long records of the audit trail are kept: a year, and a month to look at it.
+const AuditAge = 400 * 24 * time.Hour
 
 // setting is one field of a jetstream.StreamConfig or jetstream.ConsumerConfig.
 type setting struct {
@@ -117,6 +122,9 @@ func table(replicas int) []stream {
 				setting{"AllowDirect", true, "readers may look up the last event of a connection on any replica"},
 				setting{"DenyDelete", false, "an erasure deletes the events of a connection"},
 			),
+			consumers: []consumer{
+				pull(Auditor, "Puts what the worker announces on record in TOKENS_AUDIT.", "tokens.v1.event.>", 256),
+			},
 		},
 		{
 			name: DLQ, purpose: "Refused input, sealed by the worker, for an operator to look at and replay.",
@@ -144,7 +152,22 @@ func table(replicas int) []stream {
 			},
 		},
 	}
-	return append(all, refreshing(replicas)...)
+	return append(append(all, refreshing(replicas)...), auditing(replicas))
+}
+
+// auditing is the stream of the audit trail. Workers chain it (package audit); it needs no durable consumer.
+func auditing(replicas int) stream {
+	return stream{
+		name: Audit, purpose: "The audit trail: who did what to which connection, under a pseudonym; its sequence orders it.",
+		settings: append(common(replicas),
+			setting{"Subjects", []string{"tokens.v1.audit.>"}, "the worker and operators' commands publish here"},
+			setting{"Retention", jetstream.LimitsPolicy, "nothing is removed before its time"},
+			setting{"MaxAge", AuditAge, "a year, and a month to look at it"},
+			setting{"MaxMsgSize", int32(4 << 10), "a record is a few hundred bytes"},
+			setting{"AllowDirect", false, "a record that a lagging replica lacks would look removed"},
+			setting{"DenyDelete", true, "no record is removed, not even for an erasure: they name pseudonyms"},
+		),
+	}
 }
 
 // refreshing are the streams of the rotator.

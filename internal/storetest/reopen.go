@@ -73,8 +73,19 @@ func testContexts(t *testing.T, store Store) {
 		},
 		"WrappedKeys":      func(ctx context.Context) error { _, err := store.WrappedKeys(ctx, "event/"); return err },
 		"DeleteWrappedKey": func(ctx context.Context) error { return store.DeleteWrappedKey(ctx, "pool/none") },
-		"Epoch":            func(ctx context.Context) error { _, err := store.Epoch(ctx); return err },
-		"TakeEpoch":        func(ctx context.Context) error { _, err := store.TakeEpoch(ctx); return err },
+		"PutCheckpoint": func(ctx context.Context) error {
+			_, err := store.PutCheckpoint(ctx, checkpoint(1, 1))
+			return err
+		},
+		"LastCheckpoint": func(ctx context.Context) error { _, err := store.LastCheckpoint(ctx); return err },
+		"Checkpoints": func(ctx context.Context) error {
+			for _, err := range store.Checkpoints(ctx, 1) {
+				return err
+			}
+			return nil
+		},
+		"Epoch":     func(ctx context.Context) error { _, err := store.Epoch(ctx); return err },
+		"TakeEpoch": func(ctx context.Context) error { _, err := store.TakeEpoch(ctx); return err },
 	}
 	for name, call := range calls {
 		if err := call(canceled); !errors.Is(err, context.Canceled) || errors.Is(err, tokenworker.ErrUnavailable) {

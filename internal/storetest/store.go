@@ -85,6 +85,16 @@ type Store interface {
 	// DeleteWrappedKey forgets a key. That there is none is no error.
 	DeleteWrappedKey(ctx context.Context, name string) error
 
+	// PutCheckpoint stores a checkpoint of the audit trail unless there is one of its chain and sequence, and returns the one
+	// that is there afterwards. Nanoseconds of its time are kept.
+	PutCheckpoint(ctx context.Context, c tokenworker.AuditCheckpoint) (tokenworker.AuditCheckpoint, error)
+
+	// LastCheckpoint returns the newest: of the highest chain, the highest sequence. Errors: ErrNotFound.
+	LastCheckpoint(ctx context.Context) (tokenworker.AuditCheckpoint, error)
+
+	// Checkpoints yields those of a chain by sequence. After an error, the last thing it yields, it stops.
+	Checkpoints(ctx context.Context, chain uint64) iter.Seq2[tokenworker.AuditCheckpoint, error]
+
 	// Epoch returns the highest epoch ever given, 0 when none was.
 	Epoch(ctx context.Context) (uint64, error)
 

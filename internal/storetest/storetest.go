@@ -29,6 +29,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"keys of every spelling", testSpellings},
 		{"listing", testListing},
 		{"wrapped keys", testWrappedKeys},
+		{"audit checkpoints", testCheckpoints},
 		{"epochs", testEpochs},
 		{"races", testRaces},
 		{"histories", testHistories},

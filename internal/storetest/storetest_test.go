@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"maps"
@@ -20,6 +21,7 @@ type memory struct {
 	mu      sync.Mutex
 	records map[tokenworker.Key]*tokenworker.Record
 	keys    map[string]tokenworker.WrappedKey
+	chain   []tokenworker.AuditCheckpoint // sorted
 	epoch   uint64
 }
 
@@ -277,4 +279,51 @@ func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
 	}
 	m.epoch++
 	return m.epoch, nil
+}
+
+func byPlace(a, b tokenworker.AuditCheckpoint) int {
+	return cmp.Or(cmp.Compare(a.Chain, b.Chain), cmp.Compare(a.Sequence, b.Sequence))
+}
+
+func (m *memory) PutCheckpoint(
+	ctx context.Context, c tokenworker.AuditCheckpoint,
+) (tokenworker.AuditCheckpoint, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	i, found := slices.BinarySearchFunc(m.chain, c, byPlace)
+	if !found && err == nil {
+		m.chain = slices.Insert(m.chain, i, c)
+	} else if err != nil {
+		return c, err
+	}
+	return m.chain[i], nil
+}
+
+func (m *memory) LastCheckpoint(ctx context.Context) (tokenworker.AuditCheckpoint, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err == nil && len(m.chain) == 0 {
+		err = tokenworker.ErrNotFound
+	}
+	if err != nil {
+		return tokenworker.AuditCheckpoint{}, err
+	}
+	return m.chain[len(m.chain)-1], nil
+}
+
+func (m *memory) Checkpoints(ctx context.Context, chain uint64) iter.Seq2[tokenworker.AuditCheckpoint, error] {
+	return func(yield func(tokenworker.AuditCheckpoint, error) bool) {
+		unlock, err := m.lock(ctx)
+		all := slices.Clone(m.chain)
+		unlock()
+		if err != nil {
+			yield(tokenworker.AuditCheckpoint{}, err)
+			return
+		}
+		for _, c := range all {
+			if c.Chain == chain && !yield(c, nil) {
+				return
+			}
+		}
+	}
 }
