@@ -75,7 +75,7 @@ func testCheckpoints(t *testing.T, store Store) {
 	put(far, far)
 	newest(far)
 
-	t.Run("as many as fill more than a page are listed whole", func(t *testing.T) {
+	t.Run("as many as fill more than a page are listed whole", func(*testing.T) {
 		want := []tokenworker.AuditCheckpoint{beginning, ninth, tenth}
 		for i := range uint64(150) { // of 16 KiB: 2.4 MB, and pages are of 1 MB
 			c := checkpoint(chain, 100+i)
