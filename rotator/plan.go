@@ -81,13 +81,15 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Delays after failures, doubling.
+// Delays after failures, doubling. The longest is what an outage may outlast its end by; it is short enough that within
+// an hour connections that came due together have drifted apart (the attack on P10: with an hour, the first after an
+// outage are 2.4 times the mean).
 const (
 	firstBackoff = 30 * time.Second
-	lastBackoff  = time.Hour
+	lastBackoff  = 15 * time.Minute
 )
 
-// backoff is the delay after so many failures in a row, spread by the connection's own jitter over a half of it.
+// backoff is the delay after so many failures in a row, spread by a jitter of its own over a half of it.
 func backoff(k tokenworker.Key, failures int) time.Duration {
 	d := firstBackoff
 	for range failures - 1 {
@@ -96,5 +98,5 @@ func backoff(k tokenworker.Key, failures int) time.Duration {
 			break
 		}
 	}
-	return d/2 + jitter(k, d/2)
+	return d/2 + jitter(k, failures, d/2)
 }

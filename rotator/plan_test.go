@@ -58,15 +58,21 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestBackoffDoublesToAnHourAndIsSpread(t *testing.T) {
+func TestBackoffDoublesToAQuarterOfAnHourAndIsSpread(t *testing.T) {
 	k := tokenworker.Key{OrgID: "a", ProviderID: "b", CompanyID: "c"}
-	last := time.Duration(0)
+	places := map[time.Duration]bool{}
 	for n := 1; n < 20; n++ {
+		full := min(firstBackoff<<(n-1), lastBackoff)
 		d := backoff(k, n)
-		if d < last || d < firstBackoff/2 || d > lastBackoff {
-			t.Errorf("after %d failures: %s, after one less: %s", n, d, last)
+		if d < full/2 || d >= full {
+			t.Errorf("after %d failures: %s, want between %s and %s", n, d, full/2, full)
 		}
-		last = d
+		if full == lastBackoff {
+			places[d] = true
+		}
+	}
+	if len(places) < 10 {
+		t.Errorf("at its longest, the delay of a connection takes %d values in 14 turns: delays add up in step", len(places))
 	}
 	if other := backoff(tokenworker.Key{OrgID: "a", ProviderID: "b", CompanyID: "d"}, 9); other == backoff(k, 9) {
 		t.Error("two connections have the same delay")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/bits"
 	"time"
 
@@ -76,8 +77,8 @@ func (s Schedule) Due(k tokenworker.Key, acquired time.Time, set tokenworker.Tok
 	due := expiry
 	if lifetime := expiry.Sub(acquired); refreshable {
 		lead := min(time.Duration(float64(lifetime)*s.Lead), s.MaxLead)
-		due = expiry.Add(jitter(k, max(lead, 0)/jitterShare) - lead)
-		if half := acquired.Add(s.Idle/2 + jitter(k, s.Idle/2/jitterShare)); s.Idle > 0 && half.Before(due) {
+		due = expiry.Add(jitter(k, 0, max(lead, 0)/jitterShare) - lead)
+		if half := acquired.Add(s.Idle/2 + jitter(k, 0, s.Idle/2/jitterShare)); s.Idle > 0 && half.Before(due) {
 			due = half
 		}
 	}
@@ -90,9 +91,11 @@ func (s Schedule) Due(k tokenworker.Key, acquired time.Time, set tokenworker.Tok
 	return due
 }
 
-// jitter is the connection's own place in a span of time: at or after 0, before span.
-func jitter(k tokenworker.Key, span time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte("tokenworker/jitter/v1\n" + k.String()))
+// jitter is the connection's own place in a span of time, another for each turn: at or after 0, before span. Were it the
+// same in every turn, delays that follow each other would add up in step, and bring connections together again that they
+// are to keep apart.
+func jitter(k tokenworker.Key, turn int, span time.Duration) time.Duration {
+	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/jitter/v1\n%s\n%d", k, turn))
 	place, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:8]), uint64(span)) //nolint:gosec // G115: span is never negative
 	return time.Duration(place)                                            //nolint:gosec // G115: less than span
 }
