@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/tokenworker/tokenworker"
@@ -145,6 +146,62 @@ func failAlways(ctx context.Context, e *env, n int) error {
 	}
 	e.did("%d that always fail (%d refusals) beside %d refreshes of those that work, each at its tick (%s after it was due at most)",
 		n, t.Faults[demoprovider.RateLimited], refreshed, worst)
+	return nil
+}
+
+// recoverTogether refuses everything for an hour that begins when the first of many connections with one expiry come due,
+// and then looks at when they are refreshed: by then all have expired.
+func recoverTogether(ctx context.Context, e *env, n int) error {
+	n = min(n, 100_000) / 10
+	m, err := openSimulation(ctx, e, map[string]demoprovider.Policy{siteClient: {AccessLifetime: time.Hour}})
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	for i := range n {
+		if err := m.acquire(siteClient, tokenworker.Key{OrgID: "org", ProviderID: siteProvider(0), CompanyID: fmt.Sprint(i)}); err != nil {
+			return err
+		}
+	}
+	m.clock.advance(40 * time.Minute)
+	if err := m.server.Inject(demoprovider.Fault{Kind: demoprovider.RateLimited}); err != nil {
+		return fmt.Errorf("injecting a fault: %w", err)
+	}
+	const tick = 30 * time.Second
+	pass := func() (int, error) {
+		before := m.server.Totals().Granted
+		if _, err := m.r.Sweep(ctx, siteProvider(0), 0); err != nil {
+			return 0, fmt.Errorf("sweeping: %w", err)
+		}
+		m.clock.advance(tick)
+		return m.server.Totals().Granted - before, nil
+	}
+	for range time.Hour / tick {
+		if refreshed, err := pass(); err != nil || refreshed > 0 {
+			return fmt.Errorf("%d were refreshed although all was refused: %w", refreshed, err)
+		}
+	}
+	refusals := m.server.Totals().Faults[demoprovider.RateLimited]
+	m.server.ClearFaults()
+	var counts []int
+	for refreshed := 0; refreshed < n; {
+		if len(counts) > int(2*time.Hour/tick) {
+			e.broke("%d of %d connections were refreshed in the two hours after an outage of one", refreshed, n)
+			break
+		}
+		now, err := pass()
+		if err != nil {
+			return err
+		}
+		refreshed += now
+		counts = append(counts, now)
+	}
+	peak := float64(slices.Max(counts)) / (float64(n) / float64(len(counts)))
+	if peak > 2 {
+		e.broke("the peak after the outage is %.2f times the mean of the %d ticks that it took", peak, len(counts))
+	}
+	e.did("%d connections, %d refusals in an hour, then all refreshed within %s: peak %.2f times the mean of %d ticks", n, refusals,
+		time.Duration(len(counts))*tick, peak, len(counts))
 	return nil
 }
 

@@ -124,7 +124,7 @@ func openOvertaken(ctx context.Context, e *env, reach demoprovider.Reach) (*site
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := s.rotator("one", s.store, slog.New(slog.DiscardHandler))
+	r, err := s.rotator(s.store, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.close()
 		return nil, nil, err

@@ -25,11 +25,12 @@ import (
 )
 
 var p4 = promise{
-	name: "P4", unit: "connections", usual: 150, full: fullFleet,
+	name: "P4", unit: "connections", usual: 500, full: fullFleet,
 	attacks: []attack{
 		{"a fleet over one store at a strict provider: kill -9, pauses, outages of the store, lost answers, 429, 5xx, spent tokens " +
 			"published again", func(ctx context.Context, e *env, n int) error { return wearOut(ctx, e, n, false) }},
-		{"the same with pauses beyond the margin of the last resort: what that costs is declared, and shown (a fifth)",
+		{"the same with pauses, of processes and of requests on their way, beyond the margin of the last resort: what that costs is " +
+			"declared, and shown (a fifth)",
 			func(ctx context.Context, e *env, n int) error { return wearOut(ctx, e, max(1, n/5), true) }},
 	},
 }
@@ -62,12 +63,16 @@ type fleet struct {
 // wearOut lets a fleet refresh n connections again and again while everything around it fails, and then asks the
 // provider's ledger.
 func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
-	rotations, processes := 3, 4
+	const processes = 8
+	rotations := 5
 	if n >= fullFleet {
-		rotations, processes = 20, 8
+		rotations = 20
+	}
+	if beyond { // each costs the connections that it meets
+		rotations = 3
 	}
 	// Slow enough that two cores get through all connections in the time of one token.
-	lifetime := max(9*time.Second, time.Duration(n)*30*time.Millisecond).Truncate(time.Second)
+	lifetime := max(9*time.Second, time.Duration(n)*20*time.Millisecond).Truncate(time.Second)
 	s, err := openSite(ctx, e, siteConfig{
 		policy: demoprovider.Policy{AccessLifetime: lifetime}, providers: 4, seed: e.rand.Uint64(),
 		settings: fmt.Sprintf("    rotation: strict\n    revocation_scope: family\n    margin: %s\n", fleetMargin),
@@ -92,10 +97,10 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 			return err
 		}
 	}
-	if err := f.misbehave(); err != nil {
+	if err := f.misbehave(beyond); err != nil {
 		return err
 	}
-	until := time.Now().Add(time.Duration(rotations) * lifetime * 3 / 4)
+	until := time.Now().Add(time.Duration(rotations) * lifetime / 2)
 	for time.Now().Before(until) {
 		if err := f.disturb(ctx, beyond); err != nil {
 			return err
@@ -105,14 +110,20 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	if err := f.resumeRest(ctx); err != nil {
 		return err
 	}
+	if beyond { // until what is on its way has come, and every connection has been refreshed since
+		if err := sleep(ctx, f.beyond()+f.lifetime); err != nil {
+			return err
+		}
+	}
 	if err := f.settle(ctx); err != nil {
 		return err
 	}
 	return f.judge(ctx, beyond)
 }
 
-// misbehave makes the provider do so.
-func (f *fleet) misbehave() error {
+// misbehave makes the provider do so. Beyond the margin means that a request may be on its way for longer than a last
+// resort waits: no client can call it back.
+func (f *fleet) misbehave(beyond bool) error {
 	var faults []demoprovider.Fault
 	for _, kind := range []demoprovider.FaultKind{
 		demoprovider.GatewayTimeout, demoprovider.LostAnswer, demoprovider.TornAnswer, demoprovider.RateLimited,
@@ -122,11 +133,17 @@ func (f *fleet) misbehave() error {
 	}
 	// Half of all answers come late enough to be on their way when a process is killed or paused.
 	faults = append(faults, demoprovider.Fault{Kind: demoprovider.Slow, Probability: 0.5, AnswerDelay: 150 * time.Millisecond})
+	if beyond {
+		faults = append(faults, demoprovider.Fault{Kind: demoprovider.Slow, Probability: 0.05, Delay: f.beyond()})
+	}
 	if err := f.server.Inject(faults...); err != nil {
 		return fmt.Errorf("injecting faults: %w", err)
 	}
 	return nil
 }
+
+// beyond is longer than any last resort waits.
+func (f *fleet) beyond() time.Duration { return fleetClaim + fleetMargin + f.lifetime }
 
 func (f *fleet) start(ctx context.Context, i int) error {
 	path, err := os.Executable()
@@ -213,7 +230,7 @@ func (f *fleet) pause(ctx context.Context, i int, beyond bool) error {
 	}
 	length := fleetClaim + time.Duration(f.rand.Int64N(int64(fleetMargin/2)))
 	if beyond {
-		length = fleetClaim + fleetMargin + f.lifetime
+		length = f.beyond()
 	}
 	if err := syscall.Kill(f.children[i].PID(), syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stopping a process: %w", err)
@@ -322,7 +339,7 @@ func (f *fleet) settle(ctx context.Context) error {
 			f.broke("%v", err)
 		}
 	}
-	return process.Await(ctx, 20*time.Second, "the provider is at rest", func() (bool, error) { //nolint:wrapcheck // our own
+	return process.Await(ctx, 20*time.Second+f.beyond(), "the provider is at rest", func() (bool, error) { //nolint:wrapcheck // our own
 		return f.server.Totals().InFlight == 0, nil
 	})
 }

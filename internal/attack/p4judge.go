@@ -13,6 +13,7 @@ import (
 type judgement struct {
 	lastResorts, reuses                int
 	toKill, toPause, toAnswer, toHaste int // connections that were lost, by what cost them
+	toLate                             int // lost to a request that arrived beyond the margin
 	beyond                             int // posts that only a pause beyond the margin explains
 }
 
@@ -33,7 +34,7 @@ func (f *fleet) judge(ctx context.Context, beyond bool) error {
 		r := byKey[family.Subject]
 		f.judgeAttempts(&j, family, beyond)
 		if r.Status != tokenworker.Active {
-			f.judgeLost(&j, family, r)
+			f.judgeLost(&j, family, r, beyond)
 			continue
 		}
 		least, rotated = min(least, family.RefreshMinted-1), rotated+family.RefreshMinted-1
@@ -53,7 +54,11 @@ func (f *fleet) judge(ctx context.Context, beyond bool) error {
 	f.did("%d last resorts, %d of them of a spent token: %d connections lost to a lost answer, %d to a kill, %d to a pause, "+
 		"%d to a client that did not wait", j.lastResorts, j.reuses, j.toAnswer, j.toKill, j.toPause, j.toHaste)
 	if beyond {
-		f.did("%d posts that a pause beyond the margin explains (the declared bound)", j.beyond)
+		f.did("the declared bound: %d posts by a process or a request that was paused beyond the margin cost %d connections", j.beyond,
+			j.toLate)
+		if j.beyond == 0 {
+			f.broke("nothing was paused beyond the margin: the bound was not shown")
+		}
 	}
 	return nil
 }
@@ -66,6 +71,11 @@ func (f *fleet) judgeAttempts(j *judgement, family demoprovider.Family, beyond b
 		last[a.Token] = a
 		if a.Reuse {
 			j.reuses++
+		}
+		if a.Reuse && !again { // it was the first when it was sent, and came when the token was spent
+			if j.beyond++; !beyond {
+				f.broke("%s: token %d was spent before its first post arrived", family.Subject, a.Token)
+			}
 		}
 		if !again || !a.Doubtful && !a.Reuse {
 			continue
@@ -93,7 +103,7 @@ func (f *fleet) pausedAt(at time.Time) bool {
 }
 
 // judgeLost asks what cost a connection.
-func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworker.Record) {
+func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworker.Record, beyond bool) {
 	var killed, paused bool
 	for fence, what := range f.excused[r.Key] {
 		killed = killed || fence == r.Fence && what == "killed"
@@ -107,9 +117,12 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 			lost, gone = lost || byFault, gone || !byFault
 		}
 	}
+	late := beyond && slices.ContainsFunc(family.Attempts, func(a demoprovider.Attempt) bool { return a.Reuse && a.Try == 1 })
 	switch {
 	case r.Status != tokenworker.ReauthRequired:
 		f.broke("%s: is %s", r.Key, r.Status)
+	case late:
+		j.toLate++
 	case lost:
 		j.toAnswer++
 	case killed:

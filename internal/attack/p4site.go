@@ -190,9 +190,9 @@ func (s *site) close() {
 }
 
 // rotator makes one in this process, over the store or something around it. It sweeps when it is told to only.
-func (s *site) rotator(name string, store rotator.Store, log *slog.Logger) (*rotator.Rotator, error) {
+func (s *site) rotator(store rotator.Store, log *slog.Logger) (*rotator.Rotator, error) {
 	r, err := rotator.New(rotator.Config{
-		Process: name, Tick: time.Hour, AttemptTimeout: time.Second, Now: s.now, Logger: log,
+		Process: "one", Tick: time.Hour, AttemptTimeout: time.Second, Now: s.now, Logger: log,
 	}, s.js, store, s.sealer, s.gate)
 	if err != nil {
 		return nil, fmt.Errorf("making a rotator: %w", err)
@@ -240,6 +240,21 @@ func (s *site) acquireAs(ctx context.Context, client string, k tokenworker.Key) 
 
 // publish stores tokens as an acquisition that is newer than everything before.
 func (s *site) publish(ctx context.Context, k tokenworker.Key, tokens demoprovider.Tokens) (tokenworker.Verdict, error) {
+	a, err := s.acquisition(ctx, k, tokens)
+	if err != nil {
+		return 0, err
+	}
+	v, err := s.store.Acquire(ctx, a)
+	if err != nil {
+		return 0, fmt.Errorf("storing a set: %w", err)
+	}
+	return v, nil
+}
+
+// acquisition seals tokens for a store.
+func (s *site) acquisition(
+	ctx context.Context, k tokenworker.Key, tokens demoprovider.Tokens,
+) (*tokenworker.Acquisition, error) {
 	set := tokenworker.TokenSet{
 		AccessToken:  tokenworker.SecretString(tokens.AccessToken),
 		RefreshToken: tokenworker.SecretString(tokens.RefreshToken),
@@ -247,22 +262,18 @@ func (s *site) publish(ctx context.Context, k tokenworker.Key, tokens demoprovid
 	}
 	plain, err := tokenworker.EncodeTokenSet(set)
 	if err != nil {
-		return 0, fmt.Errorf("encoding a set: %w", err)
+		return nil, fmt.Errorf("encoding a set: %w", err)
 	}
 	event := s.event(k)
 	sealed, err := s.sealer.Seal(ctx, k, tokenworker.Fence{Stamp: event.Stamp}, plain)
 	if err != nil {
-		return 0, fmt.Errorf("sealing a set: %w", err)
+		return nil, fmt.Errorf("sealing a set: %w", err)
 	}
 	policy, _ := s.gate.Policy(k.ProviderID)
-	v, err := s.store.Acquire(ctx, &tokenworker.Acquisition{
+	return &tokenworker.Acquisition{
 		Event: event, Sealed: sealed, Details: set.Details(), DueAt: rotator.DueAfter(policy, k, s.now(), set),
 		Spendable: tokenworker.NewFingerprint(k, set.RefreshToken), KeepRevocations: policy.RevokesNarrowly(),
-	})
-	if err != nil {
-		return 0, fmt.Errorf("storing a set: %w", err)
-	}
-	return v, nil
+	}, nil
 }
 
 func (s *site) disconnect(ctx context.Context, k tokenworker.Key) error {

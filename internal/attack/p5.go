@@ -94,7 +94,7 @@ func loseStore(ctx context.Context, e *env, n int, natsToo bool) error {
 	}
 	defer s.close()
 	fragile := &fragileStore{Store: s.store}
-	r, err := s.rotator("one", fragile, e.log)
+	r, err := s.rotator(fragile, e.log)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ var p6 = promise{
 	}, {
 		"a provider that repeats the token in headers, bodies, error_description and redirects; a scan of all that is left",
 		echoTokens,
+	}, {
+		"a provider's host that is a loopback, private or metadata address, in disguise, by redirect, by a name that is bound anew",
+		springTraps,
 	}},
 }
 
