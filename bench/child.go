@@ -25,6 +25,10 @@ func roles() map[string]role {
 		"dynamodb": serveDynamoDB,
 		"put":      performPuts,
 		"worker":   performEvents,
+
+		"token-endpoint": serveTokens,
+		"refresh":        performRefreshes,
+		"bare-refresh":   performBareRefreshes,
 	}
 }
 

@@ -62,6 +62,7 @@ func groups() []group {
 		{name: "localstack", rows: localStackRows, needs: localStackEndpoint},
 		{name: "kms", rows: kmsRows},
 		{name: "store", rows: storeRows},
+		{name: "refresh", rows: refreshRows},
 		{name: "start", rows: startRows},
 		{name: "memory", rows: memoryRows},
 	}

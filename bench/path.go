@@ -55,60 +55,83 @@ func (e pathEfforts) rows(where string, bounds [len(kinds)]target) (rows []row) 
 	return rows
 }
 
+// stage is where contestants meet: a directory, a NATS server, and what else was started.
+type stage struct {
+	*ground
+
+	dir, natsURL string
+	started      []*child
+}
+
+// openStage starts a NATS server, and sets up the streams and the keys. Close it.
+func openStage(ctx context.Context, natsServer natsConfig) (_ *stage, err error) {
+	dir, err := os.MkdirTemp("", "tokenworker-bench-")
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	natsServer.Dir = filepath.Join(dir, "nats")
+	if _, err := s.start(ctx, "nats", natsServer, &s.natsURL); err != nil {
+		return nil, err
+	}
+	s.ground, err = prepare(ctx, s.natsURL, dir)
+	return s, err
+}
+
+// start starts a child that ends with the stage.
+func (s *stage) start(ctx context.Context, role string, config, ready any) (*child, error) {
+	c, err := startChild(ctx, role, config, ready)
+	if err == nil {
+		s.started = append(s.started, c)
+	}
+	return c, err
+}
+
+func (s *stage) close() (err error) {
+	if s.ground != nil {
+		s.js.Conn().Close()
+	}
+	for _, c := range slices.Backward(s.started) {
+		err = errors.Join(err, c.stop())
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
 // measurePath starts everything, measures and stops it. Without an endpoint, the table is one that answers at once.
 func measurePath(
 	ctx context.Context, o options, natsServer natsConfig, table tableConfig, rounds, operations int,
 ) (_ pathEfforts, err error) {
-	dir, err := os.MkdirTemp("", "tokenworker-bench-")
+	s, err := openStage(ctx, natsServer)
 	if err != nil {
 		return pathEfforts{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	var started []*child
-	defer func() {
-		for _, c := range slices.Backward(started) {
-			err = errors.Join(err, c.stop())
-		}
-	}()
-	start := func(role string, config, ready any) (*child, error) {
-		c, err := startChild(ctx, role, config, ready)
-		if err == nil {
-			started = append(started, c)
-		}
-		return c, err
-	}
-
-	var natsURL string
-	natsServer.Dir = filepath.Join(dir, "nats")
-	if _, err := start("nats", natsServer, &natsURL); err != nil {
-		return pathEfforts{}, err
-	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	if table.Endpoint == "" {
-		if _, err := start("dynamodb", nil, &table.Endpoint); err != nil {
+		if _, err := s.start(ctx, "dynamodb", nil, &table.Endpoint); err != nil {
 			return pathEfforts{}, err
 		}
 	}
-	g, err := prepare(ctx, natsURL, dir)
-	if err != nil {
-		return pathEfforts{}, err
-	}
-	defer g.js.Conn().Close()
-	puts, err := start("put", putConfig{table, g.sealedBytes, o.profile("put")}, &effort{})
+	puts, err := s.start(ctx, "put", putConfig{table, s.sealedBytes, o.profile("put")}, &effort{})
 	if err != nil {
 		return pathEfforts{}, err
 	}
 	contestants := []contestant{puts.perform}
 	for _, k := range kinds {
-		w, err := start("worker", workerConfig{table, natsURL, dir, o.profile(k.name)}, &effort{})
+		w, err := s.start(ctx, "worker", workerConfig{table, s.natsURL, s.dir, o.profile(k.name)}, &effort{})
 		if err != nil {
 			return pathEfforts{}, err
 		}
 		contestants = append(contestants, func(ctx context.Context, operations int) (effort, error) {
-			if err := g.publish(ctx, g.keys[k.suite], operations); err != nil {
+			if err := s.publish(ctx, s.keys[k.suite], operations); err != nil {
 				return effort{}, fmt.Errorf("publishing: %w", err)
 			}
 			e, err := w.perform(ctx, operations)
-			return e, errors.Join(err, g.settled(ctx))
+			return e, errors.Join(err, s.settled(ctx))
 		})
 	}
 	medians, err := race(ctx, rounds, operations, contestants...)

@@ -23,7 +23,7 @@ import (
 // workerConfig is the role "worker": it handles events as `tokenworker run` does, but that data keys are wrapped by a
 // key file and kept in SQLite, both asked once for each.
 type workerConfig struct {
-	tableConfig
+	tableConfig // without an endpoint the embedded store is used
 
 	NATS    string // URL
 	Dir     string // of the key file and the store
@@ -40,15 +40,17 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 		return err
 	}
 	defer js.Conn().Close()
-	table, err := dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table})
-	if err != nil {
-		return err
-	}
 	s, err := openSafe(ctx, c.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.Close()) }()
+	var table consumer.Store = s.store
+	if c.Endpoint != "" {
+		if table, err = dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table}); err != nil {
+			return err
+		}
+	}
 	keys, err := events.NewKeyring(s.store, s.service, events.KeyringConfig{})
 	if err != nil {
 		return err
@@ -57,7 +59,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 	return perform(c.Profile, requests, answers, func(operations int) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		store := &countdown{Table: table, zero: stop}
+		store := &countdown{Store: table, zero: stop}
 		store.left.Store(int64(operations))
 		w, err := consumer.New(consumer.Config{
 			Epoch: epoch, AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
@@ -80,15 +82,16 @@ func connectNATS(url string, opts ...nats.Option) (jetstream.JetStream, error) {
 	return jetstream.New(nc)
 }
 
-// countdown is a table that says when so many acquired events have been stored.
+// countdown is a store that says when so many acquired events have been stored.
 type countdown struct {
-	*dynamo.Table
+	consumer.Store
+
 	left atomic.Int64
 	zero func()
 }
 
 func (s *countdown) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
-	v, err := s.Table.Acquire(ctx, a)
+	v, err := s.Store.Acquire(ctx, a)
 	if err == nil && s.left.Add(-1) == 0 {
 		s.zero()
 	}
