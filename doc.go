@@ -13,6 +13,7 @@
 //   - events: what is said on NATS: event types, subjects, strict decoding, sealing on the wire.
 //   - streams: every stream and consumer with its settings; creates or compares them.
 //   - consumer: subscribes, opens, seals, stores, settles; dead letters and parking.
+//   - erase: deletes what is stored of a connection or an organization, messages included.
 //   - kmsenc: envelope encryption at rest; data keys from AWS KMS.
 //   - dynamo: the DynamoDB table.
 //   - embedded: the single-machine parts: NATS in process, SQLite store, key file.

@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +22,10 @@ const (
 )
 
 const (
+	// TombstoneAge is how long a tombstone is kept after the last event that it was measured against entered the stream:
+	// longer than events, dead letters and whatever is parked may be late.
+	TombstoneAge = 90 * 24 * time.Hour
+
 	// Window is how long after its time an event may enter the stream. A later one is refused, so an event's id has to
 	// be remembered for the window and no longer.
 	Window = 24 * time.Hour
@@ -55,6 +62,19 @@ func (s Stamp) IsZero() bool { return s == Stamp{} }
 
 // String is epoch/sequence in decimal.
 func (s Stamp) String() string { return fmt.Sprintf("%d/%d", s.Epoch, s.Sequence) }
+
+var errStamp = errors.New("not a stamp")
+
+// ParseStamp undoes [Stamp.String].
+func ParseStamp(text string) (Stamp, error) {
+	epoch, sequence, ok := strings.Cut(text, "/")
+	e, err1 := strconv.ParseUint(epoch, 10, 64)
+	q, err2 := strconv.ParseUint(sequence, 10, 64)
+	if !ok || err1 != nil || err2 != nil {
+		return Stamp{}, errStamp
+	}
+	return Stamp{Epoch: e, Sequence: q}, nil
+}
 
 // Fence names one token set of a connection: the stamp of the acquisition that began it and the number of refreshes
 // since. Writes that depend on a token set are conditional on it; seals are bound to it.

@@ -199,7 +199,8 @@ func Revoked(v Revocation) Rule {
 		case r.Status == Disconnecting:
 			next = Record{
 				Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-				DueAt: v.DueAt, Seen: r.Seen, Spent: r.Spent, Owed: next.Owed, RemoveAt: v.Remove, Revision: r.Revision,
+				DueAt: v.DueAt, Seen: r.Seen, Spent: r.Spent, FailureCode: v.Code, Owed: next.Owed, RemoveAt: v.Remove,
+				Revision: r.Revision,
 			}
 		}
 		return next, Applied, nil

@@ -36,6 +36,12 @@ type Refresher interface {
 	Do(ctx context.Context, k tokenworker.Key, forced bool) error
 }
 
+// Eraser meets a request to erase, of a connection or, where the key lacks the rest, of an organization. When it returns nil
+// the request is met and its receipt published. Being asked again is harmless.
+type Eraser interface {
+	Erase(ctx context.Context, request tokenworker.Event, cause events.Cause, reason string) error
+}
+
 // Sealer seals a token set for the connection and fence it is stored under.
 type Sealer interface {
 	Seal(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, plaintext []byte) ([]byte, error)
@@ -63,9 +69,13 @@ type Config struct {
 	// Due says when the rotator should look at a set that was acquired at the given time; default: never.
 	Due func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time
 
-	Acquired, Disconnects, Refreshes, Replays, Parked int // deliveries handled at once, each; default 64, 16, 16, 4, 4
+	// Eraser meets requests to erase; default: they are left to other replicas.
+	Eraser Eraser
 
-	Deadline time.Duration // for handling one delivery; default 45 s
+	// Deliveries handled at once, each; default 64, 16, 16, 2, 4, 4.
+	Acquired, Disconnects, Refreshes, Erasures, Replays, Parked int
+
+	Deadline time.Duration // for handling one delivery, but for requests to erase, which take what they take; default 45 s
 	Grace    time.Duration // for deliveries under way when Run's context ends; default 25 s
 
 	Logger     *slog.Logger          // default: discards
@@ -79,6 +89,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Acquired, 64)
 	setDefault(&c.Disconnects, 16)
 	setDefault(&c.Refreshes, 16)
+	setDefault(&c.Erasures, 2)
 	setDefault(&c.Replays, 4)
 	setDefault(&c.Parked, 4)
 	setDefault(&c.Deadline, 45*time.Second)
@@ -154,9 +165,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		{streams.In, streams.Acquired, w.cfg.Acquired, w.readLive},
 		{streams.In, streams.Disconnect, w.cfg.Disconnects, w.readLive},
 		{streams.In, streams.Refresh, w.cfg.Refreshes, w.readLive},
+		{streams.In, streams.Erase, w.cfg.Erasures, w.readLive},
 		{streams.In, streams.Replay, w.cfg.Replays, w.readReplay},
 		{streams.Parked, streams.ParkedRetry, w.cfg.Parked, w.readParked},
 	} {
+		if s.durable == streams.Erase && w.cfg.Eraser == nil {
+			continue
+		}
 		sub := &pull.Subscription{
 			JS: w.js, Log: w.cfg.Logger, Stream: s.stream, Durable: s.durable, Limit: s.limit, Grace: w.cfg.Grace,
 			Handle: func(work context.Context, msg jetstream.Msg) error {

@@ -36,7 +36,7 @@ func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, cod
 			return err
 		}
 	}
-	w.erase(ctx, msg)
+	w.overwrite(ctx, msg)
 	if err := msg.TermWithReason(string(code)); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		return fmt.Errorf("terminating a refused message: %w", err)
 	}
@@ -44,9 +44,9 @@ func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, cod
 	return nil
 }
 
-// erase overwrites a message in its stream: a refused one may hold tokens in clear, and terminating it would leave its bytes
+// overwrite destroys a message in its stream: a refused one may hold tokens in clear, and terminating it would leave its bytes
 // on disk until NATS compacts the file. Where the worker lacks the right to do so, the message is still terminated.
-func (w *Worker) erase(ctx context.Context, msg jetstream.Msg) {
+func (w *Worker) overwrite(ctx context.Context, msg jetstream.Msg) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return // it was read before

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 // delivery is one event as it reached the worker: live, parked before, or replayed. Its stamp is its place in the
@@ -46,10 +47,17 @@ func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, erro
 	}, nil
 }
 
+// eraseDeadline bounds the handling of a request to erase. That of a large organization takes long.
+const eraseDeadline = 24 * time.Hour
+
 // handle takes one message from delivery to settlement. The error ends the worker.
 func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable string, read reader) error {
 	start := w.cfg.Now()
-	ctx, cancel := context.WithTimeout(work, w.cfg.Deadline)
+	deadline := w.cfg.Deadline
+	if durable == streams.Erase {
+		deadline = eraseDeadline
+	}
+	ctx, cancel := context.WithTimeout(work, deadline)
 	d, err := read(ctx, msg)
 	if err == nil {
 		err = w.processSafely(ctx, d)
@@ -95,13 +103,18 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
-	if e.Kind == events.Refresh { // a repeat only refreshes again
+	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
+	switch {
+	case e.Kind == events.Refresh: // a repeat only refreshes again
 		return w.rotator.Do(ctx, e.Key, true)
+	case e.Kind == events.Erase && w.cfg.Eraser == nil: // parked before, or replayed
+		return errNoEraser
+	case e.Kind == events.Erase:
+		return w.cfg.Eraser.Erase(ctx, ev, cause, e.Reason)
 	}
 	if err := w.noteProvider(ctx, e.Key.ProviderID); err != nil {
 		return err
 	}
-	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
 	var verdict tokenworker.Verdict
 	var notice events.NoticeData
 	switch e.Kind {

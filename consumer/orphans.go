@@ -23,7 +23,7 @@ const orphansEvery = 10 * time.Minute
 func (w *Worker) sweepOrphans(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, q := range [...]struct{ stream, durable string }{
-			{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Replay},
+			{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Erase}, {streams.In, streams.Replay},
 			{streams.Parked, streams.ParkedRetry},
 		} {
 			n, err := w.deleteOrphans(ctx, q.stream, q.durable)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +48,7 @@ func (w *Worker) readParked(ctx context.Context, msg jetstream.Msg) (*delivery, 
 	if err != nil {
 		return d, err
 	}
-	stamp, err := parseStamp(msg.Headers().Get(events.StampHeader))
+	stamp, err := tokenworker.ParseStamp(msg.Headers().Get(events.StampHeader))
 	if err != nil {
 		return d, events.CodeInvalidEnvelope
 	}
@@ -60,18 +58,6 @@ func (w *Worker) readParked(ctx context.Context, msg jetstream.Msg) (*delivery, 
 	}
 	d.subject, d.stamp, d.entered, d.messageID = subject, stamp, entered, msg.Headers().Get(messageIDHeader)
 	return d, nil
-}
-
-var errStamp = errors.New("not a stamp")
-
-func parseStamp(s string) (tokenworker.Stamp, error) {
-	epoch, sequence, ok := strings.Cut(s, "/")
-	e, err1 := strconv.ParseUint(epoch, 10, 64)
-	q, err2 := strconv.ParseUint(sequence, 10, 64)
-	if !ok || err1 != nil || err2 != nil {
-		return tokenworker.Stamp{}, errStamp
-	}
-	return tokenworker.Stamp{Epoch: e, Sequence: q}, nil
 }
 
 // holdBack returns errHeldBack while the original of a possible repeat is unsettled. An event may be a repeat that overtakes
@@ -89,6 +75,9 @@ func (w *Worker) holdBack(ctx context.Context, d *delivery, e *events.Event) err
 	earlier, err := w.hasOriginal(ctx, d)
 	if err != nil || !earlier {
 		return err
+	}
+	if e.Kind == events.Erase { // of an organization there is no record
+		return errHeldBack
 	}
 	rec, err := w.store.Get(ctx, e.Key)
 	if err != nil && !errors.Is(err, tokenworker.ErrNotFound) {
@@ -121,7 +110,7 @@ func (w *Worker) hasOriginal(ctx context.Context, d *delivery) (bool, error) {
 		if m == nil || err != nil {
 			return false, err
 		}
-		stamp, err := parseStamp(m.Header.Get(events.StampHeader))
+		stamp, err := tokenworker.ParseStamp(m.Header.Get(events.StampHeader))
 		if err == nil && stamp.Compare(d.stamp) < 0 && m.Header.Get(messageIDHeader) == d.messageID {
 			return true, nil
 		}

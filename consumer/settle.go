@@ -36,6 +36,7 @@ type settlement struct {
 var (
 	errHeldBack = errors.New("an earlier message of the subject is unsettled")
 	errFull     = errors.New("the record has no room to remember the event")
+	errNoEraser = errors.New("requests to erase are left to other replicas")
 	errPanicked = errors.New("handling the delivery panicked")
 	errKeyring  = errors.New("event keys cannot be used") // all organizations' events wait, so none is parked
 )

@@ -93,7 +93,7 @@ func (d RejectedData) notice() (Kind, string)     { return Rejected, d.identity(
 func (d ErasedData) notice() (Kind, string)       { return Erased, d.identity() }
 func (d AttemptData) notice() (Kind, string)      { return d.Kind, d.Attempt }
 
-// NewNotice encodes a notice about key for publishing. Its id follows from its kind and what caused it, so that a worker that
+// NewNotice encodes a notice about key for publishing. Its id follows from its kind, the key and what caused it, so that a worker that
 // crashed and does its work again publishes the same event again, and readers can tell.
 func NewNotice(key tokenworker.Key, source string, data NoticeData, at time.Time) (Message, error) {
 	kind, identity := data.notice()
@@ -101,7 +101,7 @@ func NewNotice(key tokenworker.Key, source string, data NoticeData, at time.Time
 	if err != nil {
 		return Message{}, fmt.Errorf("encoding %s notice: %w", kind, err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/notice/v1\n%s\n%s", kind, identity))
+	sum := sha256.Sum256(fmt.Appendf(nil, "tokenworker/notice/v1\n%s\n%s\n%s", kind, KeyText(key), identity))
 	id := hex.EncodeToString(sum[:16])
 	body, err := encodeEnvelope(envelope{
 		ID: id, Source: source, Type: kind.Type(), Subject: KeyText(key),

@@ -11,13 +11,8 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
-const (
-	// revokeFor is how long a revocation is tried.
-	revokeFor = 7 * 24 * time.Hour
-
-	// TombstoneAge is how long a tombstone is kept: longer than events, dead letters and whatever is parked may be late.
-	TombstoneAge = 90 * 24 * time.Hour
-)
+// revokeFor is how long a revocation is tried.
+const revokeFor = 7 * 24 * time.Hour
 
 // revoke revokes, at the provider, every set that waits for it, under a claim that may be taken over: revoking twice is
 // harmless.
@@ -39,7 +34,7 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 	} else if err != nil {
 		return err
 	}
-	result := tokenworker.Revocation{Attempt: claim.Attempt, Remove: now.Add(TombstoneAge)}
+	result := tokenworker.Revocation{Attempt: claim.Attempt, Remove: now.Add(tokenworker.TombstoneAge)}
 	kind := events.Revoked
 	for _, sealed := range rec.Revoke {
 		answer := r.revokeOne(ctx, rec.Key, policy, enabled, sealed)

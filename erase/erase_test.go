@@ -1,0 +1,257 @@
+package erase_test
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/erase"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// receipt reads the last receipt about a key.
+func (r *rig) receipt(k tokenworker.Key) (data events.ErasedData) {
+	r.t.Helper()
+	s, err := r.js.Stream(r.t.Context(), streams.Out)
+	must(r.t, err)
+	m, err := s.GetLastMsgForSubject(r.t.Context(), events.Erased.Subject(k))
+	must(r.t, err)
+	n, err := events.ParseNotice(events.Message{Subject: m.Subject, Body: m.Data})
+	must(r.t, err)
+	must(r.t, json.Unmarshal(n.Data, &data))
+	return data
+}
+
+// expectTombstone fails unless the row holds nothing but what late events are measured against.
+func (r *rig) expectTombstone(k tokenworker.Key, at tokenworker.Stamp) {
+	r.t.Helper()
+	rec := r.get(k)
+	want := tokenworker.Record{
+		Key: k, Status: tokenworker.Disconnected, Fence: tokenworker.Fence{Stamp: at}, Disconnected: at, Entered: rec.Entered,
+		Seen: rec.Seen, Spent: rec.Spent, Owed: rec.Owed, DueAt: rec.DueAt, RemoveAt: rec.RemoveAt, FailureCode: rec.FailureCode,
+		Revision: rec.Revision,
+	}
+	got, err1 := json.Marshal(rec)
+	wanted, err2 := json.Marshal(want)
+	must(r.t, errors.Join(err1, err2))
+	if string(got) != string(wanted) || rec.RemoveAt.IsZero() {
+		r.t.Errorf("%s is\n%s, want a tombstone at %s", k, got, at)
+	}
+}
+
+func (r *rig) expectOnlyAbout(k tokenworker.Key, want ...string) {
+	r.t.Helper()
+	if got := r.about(k); !slices.Equal(got, want) {
+		r.t.Errorf("messages about %s: %v, want %v", events.KeyText(k), got, want)
+	}
+}
+
+func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
+	r, k, other := newRig(t), key("acme", "1"), key("acme", "2")
+	r.acquire(other)
+	seq := r.acquire(k)
+	r.letter(k, seq)
+	r.park(k, seq)
+	late, _ := r.acquired(k)
+	r.publish(late) // never to be settled, as an orphan of the work queue
+	if !r.onDisk(late.Body[200:300]) {
+		t.Fatal("the message is not found on disk to begin with")
+	}
+
+	before := time.Now()
+	ev, cause := r.erase(r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }), k)
+	r.expectTombstone(k, ev.Stamp)
+	r.expectOnlyAbout(k, events.Erase.Subject(k), events.Erased.Subject(k))
+	if r.onDisk(late.Body[200:300]) {
+		t.Error("an erased message is still on disk")
+	}
+	got := r.receipt(k)
+	until := got.BackupsUntil
+	got.BackupsUntil = time.Time{}
+	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 6, EventKeys: []string{r.public.KeyID}}
+	if g, w := mustJSON(t, got), mustJSON(t, want); g != w {
+		t.Errorf("receipt %s, want %s", g, w)
+	}
+	if d := until.Sub(before); d < 35*24*time.Hour-time.Minute || d > 35*24*time.Hour+time.Minute {
+		t.Errorf("backups are kept until %s", until)
+	}
+	if revoked := r.server.Totals().RevokedByClient; revoked != 1 {
+		t.Errorf("%d grants were revoked, want that of the row", revoked)
+	}
+	if rec := r.get(other); rec.Status != tokenworker.Active || len(r.about(other)) != 1 {
+		t.Errorf("the other connection is %s, with messages %v", rec.Status, r.about(other))
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	must(t, err)
+	return string(b)
+}
+
+func TestAnErasedOrganizationIsGoneWithWhatOnlyMessagesName(t *testing.T) {
+	r := newRig(t)
+	org, stays := tokenworker.Key{OrgID: "acme"}, key("too_old", "1")
+	rows := []tokenworker.Key{key("acme", "1"), key("acme", "2"), key("acme", "3")}
+	var seq uint64
+	for _, k := range rows {
+		seq = r.acquire(k)
+	}
+	parked, refused, live := key("acme", "parked"), key("acme", "refused"), key("acme", "live")
+	r.park(parked, seq)
+	r.letter(refused, seq)
+	unsettled, _ := r.acquired(live)
+	r.publish(unsettled)
+	// Another organization, whose name is spelled like a code.
+	r.acquire(stays)
+	r.letter(stays, seq)
+	replay, err := events.Replay(r.letter(key("other", "1"), seq)) // tokens.v1.replay.too_old.acquired.other.…
+	must(t, err)
+	r.publish(replay)
+
+	ev, _ := r.erase(r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }), org)
+	for _, k := range append(rows, parked, refused, live) {
+		r.expectTombstone(k, ev.Stamp)
+	}
+	r.expectOnlyAbout(org, events.Erase.Subject(org), events.Erased.Subject(org))
+	if got := r.receipt(org); got.Connections != 6 || got.Unconfirmed != 0 {
+		t.Errorf("receipt: %+v", got)
+	}
+	if n := len(r.about(key("other", "1"))); n != 2 {
+		t.Errorf("%d messages about another organization, want 2", n)
+	}
+
+	r.erase(r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }), tokenworker.Key{OrgID: "too_old"})
+	if n := len(r.about(key("other", "1"))); n != 2 {
+		t.Errorf("after an organization is erased that is named like a code, %d messages about another one, want 2", n)
+	}
+}
+
+func TestWhatIsLateBringsNothingBack(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	before := r.get(k)
+	late, set := r.acquired(k)
+	lateSeq := r.publish(late)
+	e := r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second })
+	ev, _ := r.erase(e, k)
+
+	// An event that a worker had in hand, and a refresh that was on its way.
+	if v := r.store(k, lateSeq, set); v != tokenworker.Revoking {
+		t.Errorf("the late event was %s", v)
+	}
+	sealed, err := r.sealer.Seal(t.Context(), k, before.Next(), []byte("{}"))
+	must(t, err)
+	_, v, err := r.db.Update(t.Context(), tokenworker.Record{Key: k}, tokenworker.Committing(&tokenworker.Refresh{
+		Key: k, From: before.Fence, Sealed: sealed, Attempt: tokenworker.NewAttemptID(), KeepRevocations: true,
+	}))
+	must(t, err)
+	if v != tokenworker.Revoking {
+		t.Errorf("the refresh was %s", v)
+	}
+	// A repeat of the erased acquisition, which has a new place in the stream.
+	repeat := r.event(k, ev.Stamp.Sequence+1)
+	repeat.ID = before.Seen[0]
+	if _, err := r.db.Acquire(t.Context(), &tokenworker.Acquisition{Event: repeat, Sealed: sealed}); err != nil {
+		t.Fatal(err)
+	}
+	rec := r.get(k)
+	if rec.Status != tokenworker.Disconnecting || rec.Sealed != nil || rec.Subject != "" {
+		t.Fatalf("the row is %s and holds a set of %d bytes, subject %q", rec.Status, len(rec.Sealed), rec.Subject)
+	}
+	must(t, r.rot.Do(t.Context(), k, false))
+	rec = r.get(k)
+	if rec.Status != tokenworker.Disconnected || len(rec.Revoke) > 0 {
+		t.Errorf("after its revocation the row is %s", rec.Status)
+	}
+}
+
+func TestWhatIsNewerThanTheRequestStays(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	ev, cause := r.request(k)
+	seq := r.acquire(k)
+	r.letter(k, seq)
+	e := r.eraser()
+	must(t, e.Erase(t.Context(), ev, cause, ""))
+	rec := r.get(k)
+	if rec.Status != tokenworker.Active || rec.Stamp.Sequence != seq || rec.Disconnected != ev.Stamp {
+		t.Errorf("the connection is %s at %s, disconnected at %s", rec.Status, rec.Stamp, rec.Disconnected)
+	}
+	dead := events.DeadLetterSubject(events.CodeTooOld, events.Acquired.Subject(k))
+	r.expectOnlyAbout(k, events.Erase.Subject(k), dead, events.Stored.Subject(k), events.Erased.Subject(k))
+	if got := r.receipt(k); got.Connections != 0 {
+		t.Errorf("the receipt counts %d connections", got.Connections)
+	}
+}
+
+func TestARepeatOfTheRequestDoesNotTakeWhatCameAfterIt(t *testing.T) {
+	r, org, k := newRig(t), tokenworker.Key{OrgID: "acme"}, key("acme", "1")
+	e := r.eraser()
+	_, cause := r.erase(e, org)
+	r.acquire(k)
+	repeat, _ := r.request(org) // the same event under a newer stamp
+	cause.Sequence = repeat.Stamp.Sequence
+	must(t, e.Erase(t.Context(), repeat, cause, ""))
+	if rec := r.get(k); rec.Status != tokenworker.Active {
+		t.Errorf("the connection that came after the request is %s", rec.Status)
+	}
+}
+
+func TestAnErasureThatBreaksOffIsTakenUpAgain(t *testing.T) {
+	for calls := 0; ; calls++ {
+		r, org := newRig(t), tokenworker.Key{OrgID: "acme"}
+		keys := []tokenworker.Key{key("acme", "1"), key("acme", "2")}
+		for _, k := range keys {
+			r.acquire(k)
+		}
+		left := calls
+		lost := errors.New("lost")
+		r.fault = func() error {
+			if left == 0 {
+				return lost
+			}
+			left--
+			return nil
+		}
+		ev, cause := r.request(org)
+		e := r.eraser()
+		err := e.Erase(t.Context(), ev, cause, "")
+		if err == nil {
+			if calls < 2 {
+				t.Fatalf("nothing failed after %d calls", calls)
+			}
+			return
+		}
+		if !errors.Is(err, lost) {
+			t.Fatal(err)
+		}
+		r.fault = nil
+		must(t, e.Erase(t.Context(), ev, cause, ""))
+		for _, k := range keys {
+			r.expectTombstone(k, ev.Stamp)
+		}
+		r.expectOnlyAbout(org, events.Erase.Subject(org), events.Erased.Subject(org))
+		if got := r.receipt(org); got.Connections != 2 {
+			t.Errorf("broken off after %d calls: receipt %+v", calls, got)
+		}
+	}
+}
+
+func TestAProviderThatIsDownDoesNotKeepWhatIsToBeErased(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint}))
+	ev, _ := r.erase(r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }), k)
+	r.expectTombstone(k, ev.Stamp)
+	if got := r.receipt(k); got.Connections != 1 || got.Unconfirmed != 1 {
+		t.Errorf("receipt: %+v", got)
+	}
+	r.expectOnlyAbout(k, events.Erase.Subject(k), events.Erased.Subject(k))
+}

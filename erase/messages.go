@@ -1,0 +1,141 @@
+package erase
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// Streams are those that an eraser reads and deletes from.
+func Streams() []string {
+	return []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ, streams.Out}
+}
+
+// named lists the connections that an older message names which could still lead to a row: events that are not settled,
+// rescued answers, dead letters. A request about one connection names it itself.
+func (r *erasure) named(ctx context.Context) (map[tokenworker.Key]struct{}, error) {
+	keys := make(map[tokenworker.Key]struct{})
+	if r.Key.ProviderID != "" {
+		keys[r.Key] = struct{}{}
+		return keys, nil
+	}
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ} {
+		for m, err := range r.found(ctx, name) {
+			if err != nil {
+				return nil, err
+			}
+			if k, _ := events.KeyOf(m.Subject); k.CompanyID != "" {
+				keys[k] = struct{}{}
+			}
+		}
+	}
+	return keys, nil
+}
+
+// overwriteAll overwrites, in every stream, the messages that the request is about.
+func (r *erasure) overwriteAll(ctx context.Context) error {
+	for _, name := range Streams() {
+		s, err := r.stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		for m, err := range r.found(ctx, name) {
+			if err != nil {
+				return err
+			}
+			if err := s.SecureDeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return fmt.Errorf("overwriting message %d of %s: %w", m.Sequence, name, err)
+			}
+			r.overwritten++
+		}
+	}
+	return nil
+}
+
+// found yields the messages of a stream that are about the connections and older than the request, but for receipts and
+// requests to erase.
+func (r *erasure) found(ctx context.Context, name string) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		s, err := r.stream(ctx, name)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, pattern := range events.About(r.Key) {
+			for m, err := range messages(ctx, s, pattern) {
+				if err == nil && (!r.names(m.Subject) || !r.isOlder(name, m)) {
+					continue
+				}
+				if !yield(m, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// names reports whether a subject is about what the request is about.
+func (r *erasure) names(subject string) bool {
+	k, ok := events.KeyOf(subject)
+	return ok && k.OrgID == r.Key.OrgID && (r.Key.ProviderID == "" || k == r.Key)
+}
+
+// isOlder reports whether a message of a stream is about what was before the request. One that does not say is.
+func (r *erasure) isOlder(name string, m *jetstream.RawStreamMsg) bool {
+	kind, _, err := events.ParseSubject(m.Subject)
+	if err == nil && (kind == events.Erase || kind == events.Erased) {
+		return false
+	}
+	switch name {
+	case streams.In:
+		return tokenworker.Stamp{Epoch: r.cfg.Epoch, Sequence: m.Sequence}.Compare(r.Stamp) < 0
+	case streams.DLQ:
+		letter, err := events.ReadDeadLetter(events.Message{Subject: m.Subject, Body: m.Data})
+		return err != nil || letter.Stamp.Compare(r.Stamp) < 0
+	case streams.Out:
+		var cause events.Cause // of what happened because of the request itself, too
+		n, err := events.ParseNotice(events.Message{Subject: m.Subject, Body: m.Data})
+		return err != nil || json.Unmarshal(n.Data, &cause) != nil ||
+			tokenworker.Stamp{Epoch: cause.Epoch, Sequence: cause.Sequence}.Compare(r.Stamp) <= 0
+	default:
+		stamp, err := tokenworker.ParseStamp(m.Header.Get(events.StampHeader))
+		return err != nil || stamp.Compare(r.Stamp) < 0
+	}
+}
+
+// stream looks a stream up. It is asked at its leader: a replica may lag, and miss what is to be deleted.
+func (e *Eraser) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := e.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up stream %s: %w", name, err)
+	}
+	s.CachedInfo().Config.AllowDirect = false
+	return s, nil
+}
+
+// messages yields the messages of a stream whose subjects match a pattern, in order. It stops after the first error.
+func messages(ctx context.Context, s jetstream.Stream, pattern string) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		for from := uint64(1); ; {
+			m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(pattern))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return
+			}
+			if err != nil {
+				err = fmt.Errorf("looking for messages: %w", err)
+			}
+			if !yield(m, err) || err != nil {
+				return
+			}
+			from = m.Sequence + 1
+		}
+	}
+}

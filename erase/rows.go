@@ -1,0 +1,166 @@
+package erase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+// atOnce is how many connections of one erasure are handled at the same time.
+const atOnce = 8
+
+// Pauses between two rounds of revocations, doubling.
+const (
+	firstPause = 250 * time.Millisecond
+	lastPause  = 10 * time.Second
+)
+
+// rows yields the rows that the request is about.
+func (r *erasure) rows(ctx context.Context) iter.Seq2[tokenworker.Record, error] {
+	if r.Key.ProviderID == "" {
+		return r.store.Records(ctx, r.Key.OrgID)
+	}
+	return func(yield func(tokenworker.Record, error) bool) {
+		rec, err := r.store.Get(ctx, r.Key)
+		if !errors.Is(err, tokenworker.ErrNotFound) {
+			yield(rec, err)
+		}
+	}
+}
+
+// each does something for every row that is wanted, some at the same time.
+func (r *erasure) each(
+	ctx context.Context, wanted func(*tokenworker.Record) bool, do func(context.Context, tokenworker.Record) error,
+) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for rec, err := range r.rows(gctx) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		if wanted(&rec) {
+			g.Go(func() error { return do(gctx, rec) })
+		}
+	}
+	return g.Wait()
+}
+
+// disconnectAll disconnects every connection that the request is about, and those first that may be known by a message
+// alone.
+func (r *erasure) disconnectAll(ctx context.Context) error {
+	named, err := r.named(ctx)
+	if err != nil {
+		return err
+	}
+	for k := range named {
+		if err := r.disconnect(ctx, k); err != nil {
+			return err
+		}
+	}
+	return r.each(ctx, func(rec *tokenworker.Record) bool {
+		return rec.Status != tokenworker.Disconnected && rec.Disconnected.Compare(r.Stamp) < 0
+	}, func(ctx context.Context, rec tokenworker.Record) error { return r.disconnect(ctx, rec.Key) })
+}
+
+// disconnect disconnects one connection under the request's stamp, and says so to whoever listens.
+func (r *erasure) disconnect(ctx context.Context, k tokenworker.Key) error {
+	event := r.Event
+	event.Key = k
+	verdict, err := r.store.Disconnect(ctx, &tokenworker.Disconnection{Event: event})
+	switch {
+	case err != nil:
+		return err
+	case verdict == tokenworker.Full:
+		return fmt.Errorf("%w: the record has no room to remember the request", tokenworker.ErrUnavailable)
+	case verdict == tokenworker.Stale:
+		return nil // the connection was granted anew since
+	}
+	return r.announce(ctx, k, events.DisconnectedData{Cause: r.cause, Reason: r.reason})
+}
+
+// pending tells a row that waits for a revocation which the request is about.
+func (r *erasure) pending(rec *tokenworker.Record) bool {
+	return rec.Status == tokenworker.Disconnecting && rec.Stamp.Compare(r.Stamp) <= 0
+}
+
+// revokeAll revokes what waits for it, at least once each, again and again until all is revoked or the time for it is over.
+// As long it waits for older events that workers have in hand: their tokens are better revoked than forgotten.
+func (r *erasure) revokeAll(ctx context.Context) error {
+	until := r.Entered.Add(r.cfg.RevokeFor)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if err := r.each(ctx, r.pending, r.revoke); err != nil {
+			return err
+		}
+		left, err := r.left(ctx, until)
+		if err != nil || left == 0 || !r.cfg.Now().Before(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// revoke makes one attempt. That it fails is no reason not to erase.
+func (r *erasure) revoke(ctx context.Context, rec tokenworker.Record) error {
+	if err := r.revoker.Do(ctx, rec.Key, false); err != nil {
+		r.cfg.Logger.WarnContext(ctx, "revoking before an erasure failed", slog.String("key", rec.Key.String()), slog.Any("error", err))
+	}
+	return ctx.Err()
+}
+
+// left counts what may still be done in time: rows whose next attempt comes before, events not settled, answers not stored.
+func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) {
+	for rec, err := range r.rows(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if r.pending(&rec) && rec.DueAt.Before(until) {
+			n++
+		}
+	}
+	for _, name := range []string{streams.In, streams.Rescue} {
+		for _, err := range r.found(ctx, name) {
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// entomb leaves a tombstone of each connection, whatever was revoked, and counts them. Retained older sets, once a store
+// keeps any, are to be deleted here.
+func (r *erasure) entomb(ctx context.Context) error {
+	err := r.each(ctx, r.pending, func(ctx context.Context, rec tokenworker.Record) error {
+		_, _, err := r.store.Update(ctx, rec, tokenworker.Erasing(r.Stamp, r.cfg.Now().Add(tokenworker.TombstoneAge)))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for rec, err := range r.rows(ctx) {
+		switch {
+		case err != nil:
+			return err
+		case rec.Status != tokenworker.Disconnected || rec.Disconnected != r.Stamp:
+			continue // older tombstones, and what came after the request
+		case rec.FailureCode != "":
+			r.unconfirmed++
+		}
+		r.connections++
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package tokenworker
+
+import (
+	"cmp"
+	"time"
+)
+
+// codeErased is why a tombstone's sets were not revoked when no attempt to revoke them gave a reason.
+const codeErased = "erased"
+
+// Erasing is the rule that ends the wait for revocations of a record which an erasure at the stamp has disconnected: a
+// tombstone is left, which the store may forget at remove. What is newer than the erasure is left alone.
+func Erasing(at Stamp, remove time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Status != Disconnecting || r.Stamp.Compare(at) > 0 {
+			return *r, Stale, nil
+		}
+		next := r.tombstone(remove)
+		if len(r.Revoke) > 0 {
+			next.FailureCode = cmp.Or(r.FailureCode, codeErased)
+		}
+		return next, Applied, nil
+	}
+}
+
+// tombstone is the record without anything but what late events are measured against, and what is owed.
+func (r *Record) tombstone(remove time.Time) Record {
+	return Record{
+		Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
+		Seen: r.Seen, Spent: r.Spent, Owed: r.Owed, RemoveAt: remove, Revision: r.Revision,
+	}
+}
