@@ -26,6 +26,11 @@ func revoked(done ...uint64) *updating {
 	return ruled(tokenworker.Revoked(v))
 }
 
+// erasing is an erasure at the sequence seq, which no longer waits.
+func erasing(seq uint64) *updating {
+	return ruled(tokenworker.Erasing(event(seq).Stamp, start.Add(90*24*time.Hour)))
+}
+
 func testRevocations(t *testing.T, store Store) {
 	disconnectedOnce := []step{acquired(event(1)), disconnected(event(2))}
 	twoWait := []step{acquired(event(1)), disconnected(event(3)), acquired(event(2)), revoking(1, 0)}
@@ -81,6 +86,21 @@ func testRevocations(t *testing.T, store Store) {
 		}, {
 			name: "nothing is revoked of what is not there",
 			when: revoked(1), want: tokenworker.Stale,
+		}, {
+			name:  "an erasure leaves a tombstone of what still waits",
+			given: append(disconnectedOnce, revoking(1, 0)),
+			when:  erasing(2), want: tokenworker.Applied,
+		}, {
+			name:  "an erasure leaves the wait for a later disconnect alone",
+			given: append(disconnectedOnce, acquired(event(3)), disconnected(event(4))),
+			when:  erasing(2), want: tokenworker.Stale,
+		}, {
+			name:  "an erasure leaves a newer grant alone",
+			given: append(disconnectedOnce, acquired(event(3))),
+			when:  erasing(2), want: tokenworker.Stale,
+		}, {
+			name: "nothing is erased of what is not there",
+			when: erasing(2), want: tokenworker.Stale,
 		},
 	})
 }
