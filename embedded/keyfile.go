@@ -66,9 +66,15 @@ func (f *KeyFile) GenerateDataKey(ctx context.Context, encryptionContext map[str
 	}
 	plain := make([]byte, fileKeyBytes)
 	_, _ = rand.Read(plain) // never fails: crypto/rand.Read
+	return tokenworker.DataKey{
+		Plain: tokenworker.NewSecret(plain), Wrapped: f.wrap(plain, encryptionContext), KeyID: f.current,
+	}, nil
+}
+
+// wrap wraps a data key under the current key.
+func (f *KeyFile) wrap(plain []byte, encryptionContext map[string]string) []byte {
 	header, additionalData := appendWrappedHeader(nil, f.current), wrappedAdditionalData(f.current, encryptionContext)
-	wrapped := f.keys[f.current].Seal(header, nil, plain, additionalData) //nolint:gosec // G407: it draws its own nonce
-	return tokenworker.DataKey{Plain: tokenworker.NewSecret(plain), Wrapped: wrapped, KeyID: f.current}, nil
+	return f.keys[f.current].Seal(header, nil, plain, additionalData) //nolint:gosec // G407: it draws its own nonce
 }
 
 // Decrypt implements [tokenworker.KeyService].
@@ -92,6 +98,21 @@ func (f *KeyFile) Decrypt(
 		return tokenworker.Secret{}, notUnwrapped("altered, or wrapped for something else")
 	}
 	return tokenworker.NewSecret(plain), nil
+}
+
+// WrappingKey implements [tokenworker.KeyService]: the first key of the file.
+func (f *KeyFile) WrappingKey(map[string]string) string { return f.current }
+
+// ReEncrypt implements [tokenworker.KeyService].
+func (f *KeyFile) ReEncrypt(
+	ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string,
+) ([]byte, error) {
+	plain, err := f.Decrypt(ctx, keyID, wrapped, encryptionContext)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Wipe()
+	return f.wrap(plain.Reveal(), encryptionContext), nil
 }
 
 // notUnwrapped says why, in fixed words.

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -44,6 +45,27 @@ func TestTheKeyFileKeepsTheContractOfKeyServices(t *testing.T) {
 		f, _ := createKeyFile(t)
 		return f
 	})
+}
+
+func TestTheKeyFileKeepsTheContractOfWrappingAgain(t *testing.T) {
+	keytest.TestReEncrypt(t, func(t *testing.T) (former, current tokenworker.KeyService) {
+		open := func(keys ...string) *embedded.KeyFile {
+			f, err := embedded.OpenKeyFile(writeKeyFile(t, `{"version":1,"keys":[`+strings.Join(keys, ",")+`]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
+		first, second := fileKey("first"), fileKey("second")
+		return open(first), open(second, first)
+	})
+}
+
+// fileKey is a random key of a key file.
+func fileKey(id string) string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	return fmt.Sprintf(`{"id":%q,"key":%q}`, id, base64.StdEncoding.EncodeToString(key))
 }
 
 func TestTheKeyFileSurvivesARestart(t *testing.T) {

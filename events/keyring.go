@@ -30,6 +30,12 @@ type KeyStore interface {
 	DeleteWrappedKey(ctx context.Context, name string) error
 }
 
+// KeyService is what a [Keyring] asks of a [tokenworker.KeyService], whose contract it keeps.
+type KeyService interface {
+	GenerateDataKey(ctx context.Context, encryptionContext map[string]string) (tokenworker.DataKey, error)
+	Decrypt(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) (tokenworker.Secret, error)
+}
+
 // Errors of a [Keyring].
 var (
 	// ErrTwoKeys: two keys are live already, and the older has to be retired before there can be a third.
@@ -39,8 +45,11 @@ var (
 	ErrKeyInUse = errors.New("event key is in use")
 )
 
+// KeyKind is the kind of wrapped key that event keys are: they are stored under the name event/<kid>.
+const KeyKind = "event"
+
 const (
-	keyNamePrefix = "event/"
+	keyNamePrefix = KeyKind + "/"
 
 	// keyCacheTTL is how long a replica may use a key without asking the store and the key service again, and so how
 	// long a rotated, retired or disabled key lives on in memory.
@@ -68,7 +77,7 @@ type KeyringConfig struct {
 // or [tokenworker.ErrSealBroken] (a stored key was altered) where the store or the key service is the reason.
 type Keyring struct {
 	store   KeyStore
-	service tokenworker.KeyService
+	service KeyService
 	suite   Suite
 	now     func() time.Time
 
@@ -87,7 +96,7 @@ type openedKey struct {
 }
 
 // NewKeyring returns a keyring over the keys in store. It asks for none of them yet.
-func NewKeyring(store KeyStore, service tokenworker.KeyService, cfg KeyringConfig) (*Keyring, error) {
+func NewKeyring(store KeyStore, service KeyService, cfg KeyringConfig) (*Keyring, error) {
 	r := &Keyring{
 		store: store, service: service, suite: cmp.Or(cfg.Suite, SuiteHybrid), now: cfg.Now,
 		loading: make(chan struct{}, 1), opened: make(map[string]openedKey),
@@ -189,7 +198,7 @@ func indexOfKey(keys []tokenworker.WrappedKey, kid string) int {
 // [ErrTwoKeys]. Whoever stores last sees the keys of all others, so no race leaves more than two.
 func (r *Keyring) create(ctx context.Context, after time.Time) error {
 	kid := strings.ToLower(rand.Text())
-	data, err := r.service.GenerateDataKey(ctx, keyContext(kid))
+	data, err := r.service.GenerateDataKey(ctx, KeyContext(kid))
 	if err != nil {
 		return fmt.Errorf("generating event key: %w", err)
 	}
@@ -225,8 +234,8 @@ func (r *Keyring) create(ctx context.Context, after time.Time) error {
 	return ErrTwoKeys
 }
 
-// keyContext is the encryption context of an event key.
-func keyContext(kid string) map[string]string {
+// KeyContext is the encryption context of the event key kid.
+func KeyContext(kid string) map[string]string {
 	return map[string]string{"app": "tokenworker", "event_key": kid}
 }
 
@@ -258,7 +267,7 @@ func (r *Keyring) unwrap(ctx context.Context, k tokenworker.WrappedKey) (openedK
 	if kem == nil {
 		return openedKey{}, fmt.Errorf("%w: event key of an unknown suite", tokenworker.ErrMisconfigured)
 	}
-	plain, err := r.service.Decrypt(ctx, k.KeyID, k.Wrapped, keyContext(kid))
+	plain, err := r.service.Decrypt(ctx, k.KeyID, k.Wrapped, KeyContext(kid))
 	if err != nil {
 		return openedKey{}, fmt.Errorf("unwrapping event key: %w", err)
 	}

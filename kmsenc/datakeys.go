@@ -77,7 +77,8 @@ type dataKeys struct {
 // pinCurrent returns the scope's current key, renewed when it is due. The caller releases the key.
 //
 // A current key that does not unwrap, because its item was damaged or swapped or names a wrapping key that is no longer
-// configured, is replaced at once: nothing depends on the item, since what the key sealed carries its own copy.
+// configured, is replaced at once, and so is one that another wrapping key wraps than would today: nothing depends on the
+// item, since what the key sealed carries its own copy.
 func (d *dataKeys) pinCurrent(ctx context.Context, scope keyScope, orgID string) (keyRef, *dataKey, error) {
 	ref, err := d.currentRef(ctx, scope, orgID, nil)
 	if err != nil {
@@ -120,7 +121,7 @@ func (d *dataKeys) loadCurrent(
 	}
 	stored, err := d.store.WrappedKey(ctx, name)
 	switch {
-	case err == nil && d.usable(stored, unusable):
+	case err == nil && d.usable(stored, unusable) && stored.KeyID == d.service.WrappingKey(scope.encryptionContext(orgID)):
 		d.remember(stored)
 		return stored, nil
 	case err != nil && !errors.Is(err, tokenworker.ErrNotFound):

@@ -356,7 +356,7 @@ func TestAnUnfitDataKeyIsNotSealedUnder(t *testing.T) {
 			v := fit
 			spoil(&v)
 			for _, scope := range scopes {
-				sealer := newTestSealer(t, fixedService{&v}, scope)
+				sealer := newTestSealer(t, fixedService{v: &v}, scope)
 				if _, err := sealer.Seal(t.Context(), acme, first, nil); !errors.Is(err, tokenworker.ErrMisconfigured) {
 					t.Errorf("%s: %v, want ErrMisconfigured", scope, err)
 				}

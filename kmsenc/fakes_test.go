@@ -18,10 +18,11 @@ import (
 // stubService is a key service in memory that counts calls, refuses when told to and waits when told to. It keeps
 // the contract of key services, which a test makes sure of.
 type stubService struct {
-	keyID string
-	aead  cipher.AEAD
+	keyID  string
+	aead   cipher.AEAD
+	former []*stubService // whose keys it also unwraps
 
-	generated, decrypted atomic.Int64
+	generated, decrypted, reEncrypted atomic.Int64
 
 	// intercept, when set, runs before each call and may wait or fail it.
 	intercept func(ctx context.Context, encryptionContext map[string]string) error
@@ -73,6 +74,15 @@ func (s *stubService) Decrypt(
 	if err := s.before(ctx, encryptionContext); err != nil {
 		return tokenworker.Secret{}, err
 	}
+	return s.unwrap(keyID, wrapped, encryptionContext)
+}
+
+func (s *stubService) unwrap(keyID string, wrapped []byte, encryptionContext map[string]string) (tokenworker.Secret, error) {
+	for _, f := range s.former {
+		if keyID == f.keyID {
+			return f.unwrap(keyID, wrapped, encryptionContext)
+		}
+	}
 	if keyID != s.keyID {
 		return tokenworker.Secret{}, broken("another key")
 	}
@@ -83,6 +93,22 @@ func (s *stubService) Decrypt(
 	return tokenworker.NewSecret(plain), nil
 }
 
+func (s *stubService) WrappingKey(map[string]string) string { return s.keyID }
+
+func (s *stubService) ReEncrypt(
+	ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string,
+) ([]byte, error) {
+	s.reEncrypted.Add(1)
+	if err := s.before(ctx, encryptionContext); err != nil {
+		return nil, err
+	}
+	plain, err := s.unwrap(keyID, wrapped, encryptionContext)
+	if err != nil {
+		return nil, err
+	}
+	return s.wrap(plain.Reveal(), encryptionContext), nil
+}
+
 // contextBytes is injective: a map printed with its keys sorted and all strings quoted.
 func contextBytes(encryptionContext map[string]string) []byte {
 	return fmt.Appendf(nil, "%q", encryptionContext)
@@ -90,6 +116,11 @@ func contextBytes(encryptionContext map[string]string) []byte {
 
 func TestStubServiceKeepsTheContractOfKeyServices(t *testing.T) {
 	keytest.Test(t, func(t *testing.T) tokenworker.KeyService { return newStubService(t) })
+	keytest.TestReEncrypt(t, func(t *testing.T) (former, current tokenworker.KeyService) {
+		old, next := newStubService(t), newStubService(t)
+		next.former = []*stubService{old}
+		return old, next
+	})
 }
 
 // memoryStore is a [KeyStore] in memory that counts reads and writes.

@@ -21,7 +21,7 @@ import (
 
 func openLocalKMS(t *testing.T, keyIDs ...string) *KMS {
 	t.Helper()
-	k, err := OpenKMS(t.Context(), localstack.Config(t), keyIDs...)
+	k, err := OpenKMS(t.Context(), localstack.Config(t), KMSKeys{Shared: keyIDs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +30,59 @@ func openLocalKMS(t *testing.T, keyIDs ...string) *KMS {
 
 func TestKMSKeepsTheContractOfKeyServices(t *testing.T) {
 	keytest.Test(t, func(t *testing.T) tokenworker.KeyService { return openLocalKMS(t, localstack.Key(t)) })
+}
+
+func TestKMSKeepsTheContractOfWrappingAgain(t *testing.T) {
+	keytest.TestReEncrypt(t, func(t *testing.T) (former, current tokenworker.KeyService) {
+		old, next := localstack.Key(t), localstack.Key(t)
+		return openLocalKMS(t, old), openLocalKMS(t, next, old)
+	})
+}
+
+func TestAnOrganizationsOwnKeyWrapsWhatIsItsAlone(t *testing.T) {
+	shared, own := localstack.Key(t), localstack.Key(t)
+	service, err := OpenKMS(t.Context(), localstack.Config(t), KMSKeys{
+		Shared: []string{shared}, Own: map[string]string{"acme": own},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name              string
+		encryptionContext map[string]string
+		want              string
+	}{
+		{"its data keys", keyScope{kind: orgKind}.encryptionContext("acme"), own},
+		{"another organization's", keyScope{kind: orgKind}.encryptionContext("globex"), shared},
+		{"a pool's", keyScope{kind: poolKind}.encryptionContext("acme"), shared},
+		{"an event key", map[string]string{"app": "tokenworker", "event_key": "acme"}, shared},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made, err := service.GenerateDataKey(t.Context(), c.encryptionContext)
+			if err != nil || made.KeyID != c.want {
+				t.Errorf("wrapped under %s, %v; want %s", made.KeyID, err, c.want)
+			}
+			opened, err := service.Decrypt(t.Context(), made.KeyID, made.Wrapped, c.encryptionContext)
+			if err != nil || !opened.Equal(made.Plain) {
+				t.Errorf("it does not come back: %v", err)
+			}
+		})
+	}
+	t.Run("what the shared key wrapped before is wrapped again under its own", func(t *testing.T) {
+		encryptionContext := keyScope{kind: orgKind}.encryptionContext("acme")
+		made, err := openLocalKMS(t, shared).GenerateDataKey(t.Context(), encryptionContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := service.ReEncrypt(t.Context(), made.KeyID, made.Wrapped, encryptionContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := openLocalKMS(t, own).Decrypt(t.Context(), own, again, encryptionContext)
+		if err != nil || !opened.Equal(made.Plain) {
+			t.Errorf("it does not come back: %v", err)
+		}
+	})
 }
 
 func TestKMSSealsAndOpens(t *testing.T) {
@@ -114,12 +167,17 @@ func TestAKeyThatIsTurnedOffIsRefused(t *testing.T) {
 }
 
 func TestKMSDoesNotOpenWithoutAKeyThatExists(t *testing.T) {
-	if _, err := OpenKMS(t.Context(), localstack.Config(t)); !errors.Is(err, tokenworker.ErrMisconfigured) {
+	if _, err := OpenKMS(t.Context(), localstack.Config(t), KMSKeys{}); !errors.Is(err, tokenworker.ErrMisconfigured) {
 		t.Errorf("no key ids: %v, want ErrMisconfigured", err)
 	}
-	_, err := OpenKMS(t.Context(), localstack.Config(t), localstack.Key(t), "alias/"+localstack.UniqueName(t, "none"))
-	if !errors.Is(err, tokenworker.ErrKeyRefused) {
-		t.Errorf("an unknown alias: %v, want ErrKeyRefused", err)
+	none := "alias/" + localstack.UniqueName(t, "none")
+	for name, keys := range map[string]KMSKeys{
+		"among the shared":  {Shared: []string{localstack.Key(t), none}},
+		"an organization's": {Shared: []string{localstack.Key(t)}, Own: map[string]string{"acme": none}},
+	} {
+		if _, err := OpenKMS(t.Context(), localstack.Config(t), keys); !errors.Is(err, tokenworker.ErrKeyRefused) {
+			t.Errorf("an unknown alias %s: %v, want ErrKeyRefused", name, err)
+		}
 	}
 }
 
@@ -144,7 +202,7 @@ func answering(t *testing.T, status int, body string) *KMS {
 		BaseEndpoint: aws.String(server.URL),
 		HTTPClient:   server.Client(),
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
-	}, "alias/any")
+	}, KMSKeys{Shared: []string{"alias/any"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,12 +292,12 @@ func TestKMSThatIsNotThereIsUnavailable(t *testing.T) {
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
 	}
 	server.Close()
-	if _, err := OpenKMS(t.Context(), config, "alias/any"); !errors.Is(err, tokenworker.ErrUnavailable) {
+	if _, err := OpenKMS(t.Context(), config, KMSKeys{Shared: []string{"alias/any"}}); !errors.Is(err, tokenworker.ErrUnavailable) {
 		t.Errorf("%v, want ErrUnavailable", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	if _, err := OpenKMS(ctx, config, "alias/any"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := OpenKMS(ctx, config, KMSKeys{Shared: []string{"alias/any"}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("past its deadline: %v, want context.DeadlineExceeded", err)
 	}
 }

@@ -83,12 +83,15 @@ func (s Scope) of(orgID string) keyScope {
 	}
 }
 
+// orgContext is the name in an encryption context of the organization that a data key is for.
+const orgContext = "org"
+
 // encryptionContext is what the key service binds a data key of the scope to. It shows in its audit log.
 func (k keyScope) encryptionContext(orgID string) map[string]string {
 	if k.kind == poolKind {
 		return map[string]string{"app": "tokenworker", "pool": strconv.Itoa(int(k.pool))}
 	}
-	return map[string]string{"app": "tokenworker", "org": orgID}
+	return map[string]string{"app": "tokenworker", orgContext: orgID}
 }
 
 // name is the name in the store of the scope's current key. The scope "token" has none.
@@ -97,4 +100,18 @@ func (k keyScope) name(orgID string) string {
 		return "pool/" + strconv.Itoa(int(k.pool))
 	}
 	return "org/" + tokenworker.EscapePart(orgID)
+}
+
+// scopeNamed undoes name. It is false for keys of other kinds.
+func scopeNamed(name string) (scope keyScope, orgID string, ok bool) {
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case "org":
+		orgID, err := tokenworker.UnescapePart(rest)
+		return keyScope{kind: orgKind}, orgID, err == nil
+	case "pool":
+		pool, err := strconv.ParseUint(rest, 10, 16)
+		return keyScope{kind: poolKind, pool: uint16(pool)}, "", err == nil
+	}
+	return keyScope{}, "", false
 }

@@ -60,6 +60,10 @@ func TestAScopeDecidesContextAndName(t *testing.T) {
 			if got := of.name("a.b"); got != c.wantName {
 				t.Errorf("name %s, want %s", got, c.wantName)
 			}
+			named, orgID, ok := scopeNamed(c.wantName)
+			if !ok || !maps.Equal(named.encryptionContext(orgID), c.wantContext) {
+				t.Errorf("the name is read as %v of %q, %v", named, orgID, ok)
+			}
 		})
 	}
 }

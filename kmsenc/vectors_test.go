@@ -84,7 +84,13 @@ func readVectors(tb testing.TB) []vector {
 }
 
 // fixedService unwraps one wrapped key, whatever the context.
-type fixedService struct{ v *vector }
+type fixedService struct {
+	*stubService // nil: of it nothing is needed but to be a key service
+
+	v *vector
+}
+
+func (s fixedService) WrappingKey(map[string]string) string { return s.v.KeyID }
 
 func (s fixedService) GenerateDataKey(context.Context, map[string]string) (tokenworker.DataKey, error) {
 	plain := tokenworker.NewSecret(bytes.Clone(s.v.DataKey))
@@ -103,7 +109,7 @@ func (s fixedService) Decrypt(
 func TestAKnownSealOpens(t *testing.T) {
 	for _, v := range readVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
-			sealer := New(fixedService{&v}, newMemoryStore(), Config{})
+			sealer := New(fixedService{v: &v}, newMemoryStore(), Config{})
 			got, err := sealer.Open(t.Context(), v.key(), v.fence(), v.Sealed)
 			if err != nil {
 				t.Fatal(err)

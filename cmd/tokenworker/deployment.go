@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/goccy/go-yaml"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/dynamo"
@@ -47,6 +49,30 @@ func (d *deployment) keyIDs() []string {
 		return []string{defaultKMSKey}
 	}
 	return d.flags.kmsKeys
+}
+
+// ownKeys are the KMS keys of the organizations that have one of their own.
+func (d *deployment) ownKeys() (map[string]string, error) {
+	if d.flags.orgKMSKeys == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(d.flags.orgKMSKeys)
+	if err != nil {
+		return nil, wrongUse("--org-kms-keys: %v", err)
+	}
+	var own map[string]string
+	if err := yaml.Unmarshal(content, &own); err != nil {
+		return nil, wrongUse("--org-kms-keys: %s is no YAML that maps organizations to KMS keys, each once", d.flags.orgKMSKeys)
+	}
+	for org, key := range own {
+		if err := tokenworker.ValidatePart(org); err != nil {
+			return nil, wrongUse("--org-kms-keys: organization %q: %v", org, err)
+		}
+		if key == "" {
+			return nil, wrongUse("--org-kms-keys: organization %s has no key", org)
+		}
+	}
+	return own, nil
 }
 
 func awsConfig(ctx context.Context) (aws.Config, error) {
@@ -91,5 +117,9 @@ func (d *deployment) openKeyService(ctx context.Context) (tokenworker.KeyService
 	if err != nil {
 		return nil, err
 	}
-	return kmsenc.OpenKMS(ctx, c, d.keyIDs()...)
+	own, err := d.ownKeys()
+	if err != nil {
+		return nil, err
+	}
+	return kmsenc.OpenKMS(ctx, c, kmsenc.KMSKeys{Shared: d.keyIDs(), Own: own})
 }

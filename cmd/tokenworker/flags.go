@@ -58,8 +58,9 @@ type targetFlags struct {
 
 	natsURL, natsCreds, natsUser, natsPasswordFile, natsCA, natsCert, natsKey string
 
-	table   string
-	kmsKeys []string
+	table      string
+	kmsKeys    []string
+	orgKMSKeys string
 }
 
 // deployed reports whether the flags name a deployment.
@@ -104,6 +105,7 @@ func (f *targetFlags) deploymentFlags() []cli.Flag {
 			Name: "kms-key", Sources: env("kms-key"), Destination: &f.kmsKeys, DefaultText: defaultKMSKey,
 			Usage: "`KEY` of KMS by ARN, id or alias; may be repeated: the first wraps new data keys, the others only unwrap older ones",
 		},
+		file("org-kms-keys", "`FILE` with a line `ORG: KEY` for each organization that has a KMS key of its own, in YAML", &f.orgKMSKeys),
 	}
 }
 

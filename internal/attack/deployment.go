@@ -81,7 +81,7 @@ func (r *rig) configure(ctx context.Context, e *env, binary, natsAddr string, ar
 		if err != nil {
 			return nil, fmt.Errorf("opening the table: %w", err)
 		}
-		service, err := kmsenc.OpenKMS(ctx, r.cloud.direct, arn)
+		service, err := kmsenc.OpenKMS(ctx, r.cloud.direct, kmsenc.KMSKeys{Shared: []string{arn}})
 		if err != nil {
 			return nil, fmt.Errorf("opening KMS: %w", err)
 		}

@@ -115,7 +115,7 @@ func openDynamoDBVault(ctx context.Context) (*vault, error) {
 		c.close()
 		return nil, err
 	}
-	service, err := kmsenc.OpenKMS(ctx, c.direct, arn)
+	service, err := kmsenc.OpenKMS(ctx, c.direct, kmsenc.KMSKeys{Shared: []string{arn}})
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("opening KMS: %w", err)

@@ -33,6 +33,7 @@ func Test(t *testing.T, open func(t *testing.T) tokenworker.KeyService) {
 		{"an altered wrapped data key does not unwrap", testAltered},
 		{"an unknown key id does not unwrap", testKeyID},
 		{"a cancelled call returns the context's error", testCancelled},
+		{"the wrapping key is the one that wraps", testWrappingKey},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
