@@ -76,6 +76,14 @@ func addressOfWrapped(name string) (address, error) {
 	return address{org: "#" + kind, conn: rest}, nil
 }
 
+// nameAt undoes addressOfWrapped.
+func nameAt(a address) string {
+	if kind, ok := strings.CutPrefix(a.org, "#"); ok {
+		return kind + "/" + a.conn
+	}
+	return orgKind + "/" + a.org
+}
+
 const orgKind = "org"
 
 // cutName splits the name of a wrapped key, or a prefix of one, into its kind and the rest.

@@ -90,6 +90,22 @@ func (t *Table) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker
 	}
 }
 
+// AllRecords yields every record, of one organization after the other, reading consistently and a page at a time: it costs
+// a read of the whole table. One that is written meanwhile is yielded as it was or as it is. It stops after the first error.
+func (t *Table) AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error] {
+	return func(yield func(tokenworker.Record, error) bool) {
+		for found, err := range t.scan(ctx, fieldStatus) {
+			var r tokenworker.Record
+			if err == nil {
+				r, err = decode(found)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // partition asks for the items that meet a key condition on :org and :conn, consistently.
 func partition(condition string, at address) *dynamodb.QueryInput {
 	return &dynamodb.QueryInput{
@@ -98,6 +114,28 @@ func partition(condition string, at address) *dynamodb.QueryInput {
 		ExpressionAttributeValues: map[string]types.AttributeValue{
 			":org": str(at.org), ":conn": str(at.conn),
 		},
+	}
+}
+
+// scan yields all items that have an attribute, those of a partition together.
+func (t *Table) scan(ctx context.Context, has field) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		pages := dynamodb.NewScanPaginator(t.client, &dynamodb.ScanInput{
+			TableName: aws.String(t.name), ConsistentRead: aws.Bool(true),
+			FilterExpression: aws.String("attribute_exists(" + has.name() + ")"),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(nil, classify(ctx, "scanning the table", err))
+				return
+			}
+			for _, found := range page.Items {
+				if !yield(found, nil) {
+					return
+				}
+			}
+		}
 	}
 }
 

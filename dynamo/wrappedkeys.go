@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -98,6 +99,25 @@ func (t *Table) WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.W
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// AllWrappedKeys yields every wrapped key, those of organizations included, at the cost of [Table.AllRecords].
+func (t *Table) AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error] {
+	return func(yield func(tokenworker.WrappedKey, error) bool) {
+		for found, err := range t.scan(ctx, fieldWrapped) {
+			var k tokenworker.WrappedKey
+			if err == nil {
+				d := decoder{item: found}
+				name := nameAt(address{org: d.textIn(found, attrOrg), conn: d.textIn(found, attrConn)})
+				if err = d.err; err == nil {
+					k, err = decodeWrapped(name, found)
+				}
+			}
+			if !yield(k, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // DeleteWrappedKey forgets a key. That there is none is no error.

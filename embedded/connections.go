@@ -20,7 +20,9 @@ const (
 		ON CONFLICT (org, conn) DO UPDATE SET due_at = excluded.due_at, subject = excluded.subject,
 			sealed = excluded.sealed, record = excluded.record`
 
-	selectPage = `SELECT conn, sealed, record FROM connections WHERE org = ? AND conn > ? ORDER BY conn LIMIT ?`
+	selectPage = `SELECT org, conn, sealed, record FROM connections WHERE org = ? AND conn > ? ORDER BY conn LIMIT ?`
+
+	selectAll = `SELECT org, conn, sealed, record FROM connections WHERE (org, conn) > (?, ?) ORDER BY org, conn LIMIT ?`
 
 	// pageRows is how many rows [Store.Records] reads at once: few enough to hold in memory at 64 KiB each.
 	pageRows = 100
@@ -95,14 +97,36 @@ func (s *Store) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record,
 // error. No transaction stays open between two records: what changes meanwhile may or may not be seen.
 func (s *Store) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error] {
 	org := tokenworker.EscapePart(orgID)
+	return paged(func(last tokenworker.Record) ([]tokenworker.Record, error) {
+		after := ""
+		if last.Status != "" {
+			after = connOf(last.Key)
+		}
+		return s.page(ctx, selectPage, org, after, pageRows)
+	})
+}
+
+// AllRecords yields every record, of one organization after the other, as [Store.Records] does.
+func (s *Store) AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error] {
+	return paged(func(last tokenworker.Record) ([]tokenworker.Record, error) {
+		org, after := "", ""
+		if last.Status != "" {
+			org, after = tokenworker.EscapePart(last.Key.OrgID), connOf(last.Key)
+		}
+		return s.page(ctx, selectAll, org, after, pageRows)
+	})
+}
+
+// paged yields the records of one page after the other. Next returns up to pageRows records after the last one, which is
+// the zero record at first, and those before an error with it.
+func paged(next func(last tokenworker.Record) ([]tokenworker.Record, error)) iter.Seq2[tokenworker.Record, error] {
 	return func(yield func(tokenworker.Record, error) bool) {
-		for after := ""; ; {
-			page, err := s.page(ctx, org, after)
-			for _, r := range page {
-				if !yield(r, nil) {
+		for last := (tokenworker.Record{}); ; {
+			page, err := next(last)
+			for _, last = range page {
+				if !yield(last, nil) {
 					return
 				}
-				after = connOf(r.Key)
 			}
 			if err != nil {
 				yield(tokenworker.Record{}, err)
@@ -115,19 +139,19 @@ func (s *Store) Records(ctx context.Context, orgID string) iter.Seq2[tokenworker
 	}
 }
 
-// page returns up to pageRows records of an organization after the given conn, and those before an error with it.
-func (s *Store) page(ctx context.Context, org, after string) ([]tokenworker.Record, error) {
+// page returns the records that a query finds, and those before an error with it.
+func (s *Store) page(ctx context.Context, query string, args ...any) ([]tokenworker.Record, error) {
 	const doing = "listing connections"
-	rows, err := s.read[selectPage].QueryContext(ctx, org, after, pageRows)
+	rows, err := s.read[query].QueryContext(ctx, args...)
 	if err != nil {
 		return nil, dbError(doing, err)
 	}
 	defer rows.Close() //nolint:errcheck // reading: rows.Err has said it
 	var page []tokenworker.Record
 	for rows.Next() {
-		var conn string
+		var org, conn string
 		var sealed, record []byte
-		if err := rows.Scan(&conn, &sealed, &record); err != nil {
+		if err := rows.Scan(&org, &conn, &sealed, &record); err != nil {
 			return page, dbError(doing, err)
 		}
 		k, err := tokenworker.ParseKey(org + ":" + conn)

@@ -114,7 +114,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	}
 	reading.SetMaxOpenConns(maxReaders)
 	reading.SetMaxIdleConns(maxReaders)
-	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectDue, selectSiblings, selectSubject,
+	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectAll, selectDue, selectSiblings, selectSubject,
 		selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint, selectCheckpoints); err != nil {
 		return err
 	}

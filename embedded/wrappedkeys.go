@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"iter"
 	"strings"
 	"time"
 
@@ -70,6 +71,21 @@ func (s *Store) WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.W
 		keys = append(keys, k)
 	}
 	return keys, dbError(doing, rows.Err())
+}
+
+// AllWrappedKeys yields every wrapped key, ordered by name.
+func (s *Store) AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error] {
+	return func(yield func(tokenworker.WrappedKey, error) bool) {
+		keys, err := s.WrappedKeys(ctx, "")
+		for _, k := range keys {
+			if !yield(k, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(tokenworker.WrappedKey{}, err)
+		}
+	}
 }
 
 // DeleteWrappedKey removes the key of that name, and overwrites its bytes in the file. Deleting what is not there is no

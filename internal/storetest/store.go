@@ -43,6 +43,10 @@ type Store interface {
 	// instant of the listing. After an error, the last thing it yields, it stops.
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 
+	// AllRecords yields every record, of any organization, once and in no order that counts, each as it was at some instant
+	// of the listing. After an error, the last thing it yields, it stops.
+	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
+
 	// Update makes the record what the rule says of it, and returns the record as it then is (fractions of seconds apart)
 	// and the rule's verdict. rec is the record as it was last read, or returned here, however long ago; its key alone will
 	// do. The rule is asked about the record as it is, so what was written since stays. Where there is no record, a rule
@@ -81,6 +85,9 @@ type Store interface {
 	// WrappedKeys returns the keys whose names begin with prefix, by name. The prefix is at least a kind and its slash;
 	// keys of kind "org" are not listed.
 	WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.WrappedKey, error)
+
+	// AllWrappedKeys yields every wrapped key, of any kind, as AllRecords does records.
+	AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error]
 
 	// DeleteWrappedKey forgets a key. That there is none is no error.
 	DeleteWrappedKey(ctx context.Context, name string) error

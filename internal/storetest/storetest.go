@@ -30,6 +30,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"listing", testListing},
 		{"wrapped keys", testWrappedKeys},
 		{"audit checkpoints", testCheckpoints},
+		{"wrapping again", testRewrapping},
 		{"epochs", testEpochs},
 		{"races", testRaces},
 		{"histories", testHistories},

@@ -133,6 +133,25 @@ func (m *memory) Records(ctx context.Context, orgID string) iter.Seq2[tokenworke
 	}
 }
 
+func (m *memory) AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error] {
+	return func(yield func(tokenworker.Record, error) bool) {
+		unlock, err := m.lock(ctx)
+		var all []tokenworker.Record
+		for _, r := range m.records {
+			all = append(all, *r)
+		}
+		unlock()
+		for _, r := range all {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(tokenworker.Record{}, err)
+		}
+	}
+}
+
 func (m *memory) Update(
 	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule,
 ) (tokenworker.Record, tokenworker.Verdict, error) {
@@ -254,6 +273,20 @@ func (m *memory) WrappedKeys(ctx context.Context, prefix string) ([]tokenworker.
 		}
 	}
 	return found, err
+}
+
+func (m *memory) AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error] {
+	return func(yield func(tokenworker.WrappedKey, error) bool) {
+		keys, err := m.WrappedKeys(ctx, "")
+		for _, k := range keys {
+			if !yield(k, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(tokenworker.WrappedKey{}, err)
+		}
+	}
 }
 
 func (m *memory) DeleteWrappedKey(ctx context.Context, name string) error {
