@@ -17,6 +17,7 @@
 //   - kmsenc: envelope encryption at rest; data keys from AWS KMS.
 //   - dynamo: the DynamoDB table.
 //   - embedded: the single-machine parts: NATS in process, SQLite store, key file.
+//   - rewrap: moves all that a store holds to another wrapping key, beside workers at work.
 //   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
 //   - provider: OAuth clients and the catalogue of providers.
 //   - demoprovider: a demanding OAuth server, for the demo, tests and attacks.

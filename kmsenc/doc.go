@@ -76,10 +76,10 @@
 // meet rows under ever other keys: 0.16 calls per refresh with 1,000 connections an organization, against 0.004.
 //
 // Each replica remembers the current item until it is due, so a data key that must not be used any more (its plaintext
-// leaked) is retired by deleting its item and restarting the workers. After a change of the KMS key, current data
-// keys stay under the old one until they are due, so the old id is dropped from the configuration only after a week,
-// and after every row has been wrapped again. Dropped too early nothing is lost: rows under it refuse to open until it
-// is back, and current keys under it are replaced.
+// leaked) is retired by deleting its item and restarting the workers. A replica that starts with another wrapping key
+// than the item's makes the next data key at once, so that nothing new is sealed under a former wrapping key. What was
+// sealed before is wrapped again by [Rewrapper]; until then its key stays among those that may unwrap. Dropped too early
+// nothing is lost: rows under it refuse to open until it is back.
 //
 // Unwrapped keys are cached by everything that unwrapping depends on (wrapped bytes, key id and encryption context), for
 // 15 minutes counted from the key service's answer, at most 10,000 of them. So a key that KMS turns off works for at

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -73,6 +75,15 @@ func (d *deployment) ownKeys() (map[string]string, error) {
 		}
 	}
 	return own, nil
+}
+
+// allKeyIDs are all KMS keys: the shared ones, then organizations' own.
+func (d *deployment) allKeyIDs() ([]string, error) {
+	own, err := d.ownKeys()
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(d.keyIDs()), slices.Compact(slices.Sorted(maps.Values(own)))...), nil
 }
 
 func awsConfig(ctx context.Context) (aws.Config, error) {

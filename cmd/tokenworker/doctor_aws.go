@@ -42,7 +42,11 @@ func (d *deployment) examineKeys(ctx context.Context, _ *target) []finding {
 	if err != nil || len(fs) > 0 {
 		return fs
 	}
-	for _, id := range d.keyIDs() {
+	ids, err := d.allKeyIDs()
+	if err != nil {
+		return fs // said before
+	}
+	for _, id := range ids {
 		key, err := describeKey(ctx, client, id) // rotation and policy are asked for by id, not by alias
 		if err != nil {
 			continue

@@ -29,8 +29,12 @@ func (d *deployment) checkKeys(ctx context.Context) ([]tokenworker.Difference, e
 	if err != nil {
 		return nil, err
 	}
+	ids, err := d.allKeyIDs()
+	if err != nil {
+		return nil, err
+	}
 	var ds []tokenworker.Difference
-	for _, id := range d.keyIDs() {
+	for _, id := range ids {
 		differs := func(what, have, want, why string) {
 			ds = append(ds, tokenworker.Difference{What: "KMS key " + id + what, Have: have, Want: want, Why: why})
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/provider"
+	"github.com/tokenworker/tokenworker/rewrap"
 	"github.com/tokenworker/tokenworker/rotator"
 )
 
@@ -27,6 +28,7 @@ type store interface {
 	rotator.Store
 	keyStore
 	epochs
+	rewrap.Store
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 }
 

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tokenworker/tokenworker/internal/natstest"
+	"github.com/tokenworker/tokenworker/localstack"
+)
+
+func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
+	t.Parallel()
+	p := newDeployment(t, natstest.Start(t).ClientURL())
+	p.must("", "setup", "--replicas", "1")
+	worker := p.start("run")
+	worker.await("working")
+	for _, c := range []string{"acme:gusto:company-1", "acme:gusto:company-2", "globex:gusto:company-1"} {
+		p.must("canary-token", "publish", "acquired", c, "--wait")
+	}
+	p.must("", "publish", "disconnect", "acme:gusto:company-2", "--wait")
+	worker.stop()
+
+	former, current, own := p.setting("TOKENWORKER_KMS_KEY"), localstack.Key(t), localstack.Key(t)
+	moved := *p
+	moved.env = append(moved.env, "TOKENWORKER_KMS_KEY="+current+","+former)
+	worker = moved.start("run")
+	worker.await("working")
+	moved.must("canary-token", "publish", "acquired", "acme:gusto:company-3", "--wait") // under the new key
+	o := moved.run("", "rewrap", "--check", "--json")
+	expectFields(t, object(t, o.stdout), map[string]any{"records": 3, "sets": 3, "keys": 2}) // of globex, and for events
+	if o.code != 1 || !strings.Contains(o.stderr, "1 former key is still in use") {
+		t.Errorf("exit code %d, stderr %q", o.code, o.stderr)
+	}
+	expectFields(t, object(t, moved.must("", "rewrap", "--json")), map[string]any{
+		"records": 4, "sets": 3, "keys": 2, "waiting": 0, "failed": 0,
+	})
+	if left := moved.must("", "rewrap", "--check", "--json"); left != "" {
+		t.Errorf("left: %s", left)
+	}
+
+	alone := *p
+	alone.env = append(alone.env, "TOKENWORKER_KMS_KEY="+current)
+	alone.must("", "keys", "show") // unwraps the event key
+	if o := p.run("", "keys", "show"); o.code != 1 {
+		t.Error("the event key still unwraps under the former key alone")
+	}
+
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	if err := os.WriteFile(file, []byte("globex: "+own+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o = alone.run("", "rewrap", "--check", "--json", "--org-kms-keys", file)
+	expectFields(t, object(t, o.stdout), map[string]any{"key_id": current, "records": 1, "sets": 1, "keys": 1})
+	alone.must("", "rewrap", "--org-kms-keys", file)
+	alone.must("", "rewrap", "--check", "--org-kms-keys", file)
+	if worker.stop() != 0 || strings.Contains(worker.output(), "canary") {
+		t.Error("the worker has failed, or shown a token")
+	}
+}
+
+func TestTheKeysOfOrganizationsAreReadStrictly(t *testing.T) {
+	for name, content := range map[string]string{
+		"not YAML":                      "a: b: c",
+		"a list":                        "- acme",
+		"an organization twice":         "acme: alias/a\nacme: alias/b\n",
+		"an organization without a key": "acme:\n",
+		"an organization that is no id": "\"\": alias/a\n",
+		"a key that is not a string":    "acme: [alias/a]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "keys.yaml")
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d := &deployment{flags: &targetFlags{orgKMSKeys: file}}
+			if own, err := d.ownKeys(); err == nil || !strings.Contains(err.Error(), "--org-kms-keys") {
+				t.Errorf("read as %v, %v", own, err)
+			}
+		})
+	}
+}
