@@ -26,6 +26,10 @@ import (
 type store interface {
 	rewrap.Store
 	kmsenc.KeyStore
+	events
+}
+
+type events interface {
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
@@ -92,7 +96,7 @@ func connection(i int) tokenworker.Key {
 }
 
 func event(k tokenworker.Key, sequence uint64) tokenworker.Event {
-	at := time.Unix(1_795_000_000+int64(sequence), 0) //nolint:gosec // small
+	at := time.Unix(1_795_000_000+int64(sequence), 0)
 	return tokenworker.Event{
 		Key: k, Stamp: tokenworker.Stamp{Epoch: 1, Sequence: sequence}, Entered: at,
 		ID: tokenworker.NewEventID("rewrap", fmt.Sprint(sequence), at),
@@ -116,7 +120,7 @@ func (s site) fill(t *testing.T, n int) {
 	var g errgroup.Group
 	g.SetLimit(32)
 	for i := range n {
-		g.Go(func() error { return s.acquire(t.Context(), sealer, connection(i), uint64(i+1)) }) //nolint:gosec // small
+		g.Go(func() error { return s.acquire(t.Context(), sealer, connection(i), uint64(i+1)) })
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -139,7 +143,7 @@ func (s site) refresh(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworke
 	if err != nil {
 		return err
 	}
-	sealed, err := sealer.Seal(ctx, rec.Key, rec.Fence.Next(), []byte(rec.Key.String()))
+	sealed, err := sealer.Seal(ctx, rec.Key, rec.Next(), []byte(rec.Key.String()))
 	if err != nil {
 		return err
 	}
@@ -154,18 +158,21 @@ func (s site) refresh(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworke
 
 // open opens every set of a record.
 func open(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworker.Record) error {
-	plain, err := []byte(nil), error(nil)
 	if rec.Sealed != nil {
-		if plain, err = sealer.Open(ctx, rec.Key, rec.Fence, rec.Sealed); err == nil && string(plain) != rec.Key.String() {
-			err = errors.New("another set")
+		plain, err := sealer.Open(ctx, rec.Key, rec.Fence, rec.Sealed)
+		if err != nil {
+			return err
+		}
+		if string(plain) != rec.Key.String() {
+			return errors.New("another set")
 		}
 	}
 	for _, sealed := range rec.Revoke {
-		if err == nil {
-			_, err = sealer.OpenListed(ctx, rec.Key, sealed)
+		if _, err := sealer.OpenListed(ctx, rec.Key, sealed); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // traffic reads and opens connections at random until ctx ends, and with it refreshes, replaces and disconnects some. Each
@@ -177,7 +184,7 @@ func (s site) traffic(ctx context.Context, n int, opened *atomic.Int64) func() e
 		g.Go(func() error {
 			sealer := kmsenc.New(s.both, s, kmsenc.Config{})
 			for sequence := uint64(1_000_000); ctx.Err() == nil; sequence++ {
-				k := connection(rand.IntN(n/workers)*workers + w) //nolint:gosec // spreading load needs no secrecy
+				k := connection(rand.IntN(n/workers)*workers + w)
 				rec, err := s.Get(context.WithoutCancel(ctx), k)
 				if err == nil {
 					err = open(context.WithoutCancel(ctx), sealer, rec)
@@ -198,7 +205,7 @@ func (s site) traffic(ctx context.Context, n int, opened *atomic.Int64) func() e
 
 // change does to a connection what workers do, once in a while.
 func (s site) change(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworker.Record, sequence uint64) error {
-	switch rand.IntN(12) { //nolint:gosec // as above
+	switch rand.IntN(12) {
 	case 0, 1:
 		if rec.Status == tokenworker.Active {
 			return s.refresh(ctx, sealer, rec)
