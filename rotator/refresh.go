@@ -37,7 +37,29 @@ func (r *Rotator) Do(ctx context.Context, k tokenworker.Key, forced bool) error 
 	} else if err != nil {
 		return err
 	}
-	if rec, err = r.settleOwed(ctx, rec); err != nil {
+	return r.do(ctx, rec, forced)
+}
+
+// Replace refreshes one token set of a connection, named by its fence, although it is not due, and returns the record as it
+// is afterwards. However many ask for the successor of a set, here and in other processes, the provider is asked once: a set
+// that is no longer the current one is not refreshed, one that another attempt holds is left to it, and after a failure the
+// record's due time is waited for, as by everybody else. The error is the store's, which matches [tokenworker.ErrNotFound]
+// when there is no such connection, or one of [Rotator.Do].
+func (r *Rotator) Replace(ctx context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+	rec, err := r.store.Get(ctx, k)
+	if err != nil || rec.Fence != from || rec.Failures > 0 && r.cfg.Now().Before(rec.DueAt) {
+		return rec, err
+	}
+	if err := r.do(ctx, rec, true); err != nil {
+		return rec, err
+	}
+	return r.store.Get(ctx, k)
+}
+
+// do does what is due of the record as it was read.
+func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) error {
+	rec, err := r.settleOwed(ctx, rec)
+	if err != nil {
 		return err
 	}
 	if rec.Status == tokenworker.Disconnecting || !rec.RevokeAt.IsZero() {

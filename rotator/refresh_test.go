@@ -53,6 +53,44 @@ func TestADueSetIsRefreshedOnceAndAnnounced(t *testing.T) {
 	}
 }
 
+func TestASetIsReplacedOnceHoweverManyAsk(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	from := r.get(conn).Fence
+	for i := range 2 {
+		rec, err := r.rotator(fmt.Sprint("p", i)).Replace(t.Context(), conn, from)
+		must(t, err)
+		if rec.Fence != from.Next() || rec.Status != tokenworker.Active {
+			t.Errorf("the record is of %v and %s", rec.Fence, rec.Status)
+		}
+	}
+	if got := r.server.Totals().Posts; got != 1 {
+		t.Errorf("%d requests", got)
+	}
+}
+
+func TestAReplacementDoesNotOvertakeTheWaitAfterAFailure(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	rot := r.rotator("p1")
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.RateLimited, Count: 1}))
+	from := r.get(conn).Fence
+	for range 3 {
+		rec, err := rot.Replace(t.Context(), conn, from)
+		must(t, err)
+		if rec.Fence != from || rec.FailureCode != "rate_limited" {
+			t.Errorf("the record is of %v, the last failure %q", rec.Fence, rec.FailureCode)
+		}
+	}
+	if got := r.server.Totals().Posts; got != 1 {
+		t.Errorf("%d requests", got)
+	}
+	r.advance(r.get(conn).DueAt.Sub(r.clock.Now()))
+	if rec, err := rot.Replace(t.Context(), conn, from); err != nil || rec.Fence != from.Next() {
+		t.Errorf("after the wait the record is of %v: %v", rec.Fence, err)
+	}
+}
+
 func TestAnswersOtherThanASet(t *testing.T) {
 	for _, c := range []struct {
 		name    string
