@@ -220,6 +220,9 @@ func ParseSweepSubject(subject string) (provider string, shard int, err error) {
 	return provider, shard, nil
 }
 
+// GetSubjects is the pattern of every subject on which tokens are asked for.
+const GetSubjects = Prefix + getToken + ".*.*.*.*"
+
 // GetSubject is where caller asks for the token of key.
 func GetSubject(caller string, key tokenworker.Key) string {
 	return Prefix + getToken + "." + tokenworker.EscapePart(caller) + "." + joinKey(key, ".")

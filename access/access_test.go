@@ -1,0 +1,375 @@
+package access_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/access"
+	"github.com/tokenworker/tokenworker/events"
+)
+
+func TestAReaderGetsTheAccessTokenAndWhatBelongsToIt(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	fence := r.acquire()
+	token := r.expect("canary-access-0")
+	if token.Type != "Bearer" || token.Scope != "read" || token.Fence != fence || !token.ExpiresAt.Equal(r.clock.Now().Add(lifetime)) {
+		t.Errorf("got %+v", token)
+	}
+	if n := r.refresher.times(); n != 0 {
+		t.Errorf("a fresh token was refreshed %d times", n)
+	}
+	want := tokenworker.AuditEntry{
+		Action: tokenworker.AuditRead, Key: conn, Actor: "payroll", Outcome: tokenworker.AuditDone, Fence: fence, Time: r.clock.Now(),
+	}
+	if len(r.trail.entries) != 1 || r.trail.entries[0] != want {
+		t.Errorf("the audit trail says %+v", r.trail.entries)
+	}
+}
+
+func TestEachStatusHasItsCode(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.expectCode(events.GetNotFound)
+	fence := r.acquire()
+	c := r.claim(fence, time.Minute)
+	_, _, err := r.db.Update(t.Context(), tokenworker.Record{Key: conn}, tokenworker.GrantDead(tokenworker.Failure{Attempt: c.Attempt}))
+	must(t, err)
+	r.expectCode(events.GetReauthRequired)
+	r.disconnect()
+	r.expectCode(events.GetDisconnected)
+	r.broken = tokenworker.ErrUnavailable
+	r.expectCode(events.GetUnavailable)
+	var got []string
+	for _, e := range r.trail.entries {
+		got = append(got, string(e.Outcome)+" "+e.Reason)
+	}
+	want := "refused not_found, refused reauth_required, refused disconnected, failed unavailable"
+	if s := strings.Join(got, ", "); s != want {
+		t.Errorf("the audit trail says %s", s)
+	}
+}
+
+func TestATokenThatExpiresTooSoonIsRefreshedFirst(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	r.clock.advance(lifetime - 2*time.Minute)
+	r.expect("canary-access-0", atLeast(2*time.Minute))
+	r.expect("canary-access-1", atLeast(2*time.Minute+time.Second))
+	r.expect("canary-access-1", atLeast(2*time.Minute+time.Second))
+	if n := r.refresher.times(); n != 1 {
+		t.Errorf("%d refreshes", n)
+	}
+}
+
+func TestNobodyCanAskForMoreThanHalfOfALifetime(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	r.expect("canary-access-0", atLeast(events.MaxMinLifetime))
+	r.clock.advance(lifetime/2 + time.Second)
+	r.expect("canary-access-1", atLeast(events.MaxMinLifetime))
+	r.expect("canary-access-1", atLeast(events.MaxMinLifetime))
+}
+
+func TestATokenThatTheAPIRefusesIsRefreshedUnlessItHasBeen(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	first := r.acquire()
+	second := r.expect("canary-access-1", refused(first)).Fence
+	r.expect("canary-access-1", refused(first)) // another reader that had the first one
+	r.expect("canary-access-2", refused(second))
+	if n := r.refresher.times(); n != 2 {
+		t.Errorf("%d refreshes", n)
+	}
+	if e := r.trail.entries[0]; e.Reason != "token_refused" || e.Fence != second {
+		t.Errorf("the audit trail says %+v", e)
+	}
+}
+
+func TestConcurrentReadersShareOneRefresh(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	fence := r.acquire()
+	r.clock.advance(lifetime)
+	release := make(chan struct{})
+	r.refresher.do = func(_ context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+		<-release
+		return r.refresh(k, from), nil
+	}
+	var readers sync.WaitGroup
+	for range 100 {
+		readers.Go(func() { r.expect("canary-access-1") })
+	}
+	r.eventually("a refresh has begun", func() bool { return r.refresher.times() > 0 })
+	close(release)
+	readers.Wait()
+	if n := r.refresher.times(); n != 1 || r.refresher.asked[0] != fence {
+		t.Errorf("asked for %d refreshes, of %v", n, r.refresher.asked)
+	}
+}
+
+func TestAReaderWaitsForTheRefreshOfAnotherProcess(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	fence := r.acquire()
+	r.clock.advance(lifetime)
+	r.claim(fence, time.Minute)
+	r.refresher.do = func(ctx context.Context, k tokenworker.Key, _ tokenworker.Fence) (tokenworker.Record, error) {
+		return r.db.Get(ctx, k) // it is left to whoever holds the claim
+	}
+	got := make(chan error, 1)
+	go func() {
+		token, err := r.get()
+		if err == nil && string(token.Value.Reveal()) != "canary-access-1" {
+			err = errors.New("another token")
+		}
+		got <- err
+	}()
+	r.eventually("the reader waits", func() bool { return r.refresher.times() > 0 })
+	r.refresh(conn, fence)
+	must(t, <-got)
+}
+
+func TestWithoutARefreshTheTokenThatStillWorksIsServed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(*rig, tokenworker.Fence) (tokenworker.Record, error)
+	}{
+		{"the refresh fails", func(*rig, tokenworker.Fence) (tokenworker.Record, error) {
+			return tokenworker.Record{}, tokenworker.ErrUnavailable
+		}},
+		{"the provider refuses for now", func(r *rig, _ tokenworker.Fence) (tokenworker.Record, error) {
+			return r.db.Get(context.Background(), conn)
+		}},
+		{"the attempt is unresolved", func(r *rig, from tokenworker.Fence) (tokenworker.Record, error) {
+			ctx := context.Background()
+			rec, err := r.db.Get(ctx, conn)
+			if rec.Claim == nil && err == nil {
+				a := r.claim(from, time.Hour).Attempt
+				rec, _, err = r.db.Update(ctx, rec, tokenworker.Unresolved(tokenworker.Failure{
+					Attempt: a, Owed: &tokenworker.Owed{Attempt: a, Kinds: []string{"refresh_failed"}},
+				}))
+			}
+			return rec, err
+		}},
+		{"another process is long at it", func(r *rig, from tokenworker.Fence) (tokenworker.Record, error) {
+			rec, err := r.db.Get(context.Background(), conn)
+			if rec.Claim == nil && err == nil {
+				r.claim(from, time.Hour)
+			}
+			return rec, err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.start(func(cfg *access.Config) { cfg.Wait = 200 * time.Millisecond })
+			fence := r.acquire()
+			r.refresher.do = func(_ context.Context, _ tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+				return c.do(r, from)
+			}
+			r.clock.advance(lifetime - time.Minute)
+			r.expect("canary-access-0", atLeast(2*time.Minute))
+			r.expectCode(events.GetUnavailable, refused(fence)) // which does not work, as the reader says
+			r.clock.advance(time.Minute)
+			r.expectCode(events.GetUnavailable)
+		})
+	}
+}
+
+func TestWhatCannotBeRefreshedIsServedUntilItExpires(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	fence := r.acquire(func(s *tokenworker.TokenSet) { s.RefreshToken = tokenworker.Secret{} })
+	r.clock.advance(lifetime - time.Minute)
+	r.expect("canary-access-0", atLeast(2*time.Minute))
+	r.expectCode(events.GetReauthRequired, refused(fence))
+	r.clock.advance(time.Minute)
+	r.expectCode(events.GetReauthRequired)
+	if n := r.refresher.times(); n != 0 {
+		t.Errorf("%d refreshes", n)
+	}
+}
+
+func TestADisconnectDuringARefreshIsSeen(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	r.clock.advance(lifetime)
+	r.refresher.do = func(ctx context.Context, k tokenworker.Key, _ tokenworker.Fence) (tokenworker.Record, error) {
+		r.disconnect()
+		return r.db.Get(ctx, k)
+	}
+	r.expectCode(events.GetDisconnected)
+}
+
+func TestWithoutTheAuditTrailNoTokenIsHandedOut(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	r.trail.err = errors.New("the trail is full")
+	r.expectCode(events.GetUnavailable)
+}
+
+func TestACallerIsHeldToItsRateAndAnotherIsNot(t *testing.T) {
+	r := newRig(t)
+	r.start(func(c *access.Config) { c.Rate = 3 })
+	r.acquire()
+	for range 3 {
+		r.expect("canary-access-0")
+	}
+	r.expectCode(events.GetRateLimited)
+	r.expect("canary-access-0", func(q *events.GetRequest) { q.Caller = "billing" })
+	r.clock.advance(time.Second)
+	r.expect("canary-access-0")
+}
+
+func TestWhatIsNoRequestIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	g, err := events.NewGet(events.GetRequest{Caller: "payroll", Key: conn}, events.SuiteX25519)
+	must(t, err)
+	good, err := g.Body()
+	must(t, err)
+	for name, body := range map[string]string{
+		"nothing": "", "no object": "[]", "no key": `{"id":"0123456789abcdefghij"}`,
+		"an unknown field":   strings.Replace(string(good), `{`, `{"more":1,`, 1),
+		"too long an answer": strings.Replace(string(good), `{`, `{"min_lifetime":86401,`, 1),
+		"too large":          string(good) + strings.Repeat(" ", events.MaxGetBytes),
+	} {
+		reply, err := r.nc.Request(g.Subject(), []byte(body), 10*time.Second)
+		must(t, err)
+		if got := reply.Header.Get(micro.ErrorHeader); got != "bad_request" || len(reply.Data) > 0 {
+			t.Errorf("%s: answered %q and %d bytes", name, got, len(reply.Data))
+		}
+		if got := reply.Header.Get(micro.ErrorCodeHeader); got != "400" {
+			t.Errorf("%s: the number is %s", name, got)
+		}
+	}
+}
+
+func TestNothingIsSentButToInboxes(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	heard, err := r.nc.SubscribeSync("elsewhere.>")
+	must(t, err)
+	g, err := events.NewGet(events.GetRequest{Caller: "payroll", Key: conn}, events.SuiteHybrid)
+	must(t, err)
+	body, err := g.Body()
+	must(t, err)
+	for _, where := range []string{"elsewhere.x", ""} {
+		must(t, r.nc.PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: body}))
+		must(t, r.nc.PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: []byte("no request")}))
+	}
+	r.expect("canary-access-0") // by when the others are dealt with
+	if n, _, err := heard.Pending(); n != 0 || err != nil {
+		t.Errorf("%d messages went elsewhere, %v", n, err)
+	}
+	if len(r.trail.entries) != 1 {
+		t.Errorf("%d reads", len(r.trail.entries))
+	}
+}
+
+func TestWhatIsUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
+	r := newRig(t)
+	stop := r.start()
+	r.acquire()
+	r.clock.advance(lifetime)
+	release := make(chan struct{})
+	r.refresher.do = func(_ context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+		<-release
+		return r.refresh(k, from), nil
+	}
+	var readers, stopping sync.WaitGroup
+	for range 20 {
+		readers.Go(func() { r.expect("canary-access-1") })
+	}
+	r.eventually("a refresh has begun", func() bool { return r.refresher.times() > 0 })
+	must(t, r.nc.Flush())
+	stopping.Go(stop)
+	r.eventually("no more is taken", func() bool {
+		_, err := r.nc.Request("$SRV.PING.tokenworker", nil, time.Second)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	close(release)
+	readers.Wait()
+	stopping.Wait()
+}
+
+func TestMoreAtOnceThanAllowedIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.start(func(c *access.Config) { c.AtOnce = 1 })
+	r.acquire()
+	r.clock.advance(lifetime)
+	release := make(chan struct{})
+	r.refresher.do = func(_ context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+		<-release
+		return r.refresh(k, from), nil
+	}
+	var first sync.WaitGroup
+	first.Go(func() { r.expect("canary-access-1") })
+	r.eventually("a refresh has begun", func() bool { return r.refresher.times() > 0 })
+	r.expectCode(events.GetUnavailable)
+	close(release)
+	first.Wait()
+}
+
+func TestToolsSeeTheService(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	reply, err := r.nc.Request("$SRV.INFO.tokenworker", nil, 10*time.Second)
+	must(t, err)
+	var info micro.Info
+	must(t, json.Unmarshal(reply.Data, &info))
+	if len(info.Endpoints) != 1 || info.Endpoints[0].Subject != events.GetSubjects {
+		t.Errorf("the service shows %+v", info.Endpoints)
+	}
+}
+
+func TestNoTokenShowsInLogsOrMetrics(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	fence := r.acquire()
+	wiretap, err := r.nc.SubscribeSync(">")
+	must(t, err)
+	r.expect("canary-access-0")
+	r.refresher.do = func(context.Context, tokenworker.Key, tokenworker.Fence) (tokenworker.Record, error) {
+		return tokenworker.Record{}, fmt.Errorf("%w: for a reason", tokenworker.ErrUnavailable)
+	}
+	r.expectCode(events.GetUnavailable, refused(fence))
+	r.broken = tokenworker.ErrUnavailable
+	r.expectCode(events.GetUnavailable)
+	must(t, r.nc.Flush())
+	seen := r.logs.String()
+	for {
+		msg, err := wiretap.NextMsg(time.Millisecond)
+		if err != nil {
+			break
+		}
+		seen += string(msg.Data) + fmt.Sprint(msg.Header)
+	}
+	if strings.Contains(seen, "canary") {
+		t.Error("a token shows in the log or on the wire")
+	}
+	if !strings.Contains(seen, "refresh for a reader failed") {
+		t.Error("the log is not looked at")
+	}
+	counted, err := r.metrics.Gather()
+	must(t, err)
+	if strings.Contains(fmt.Sprint(counted), "canary") || !strings.Contains(fmt.Sprint(counted), "served") {
+		t.Errorf("the metrics are %v", counted)
+	}
+}

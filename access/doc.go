@@ -1,0 +1,38 @@
+// Package access answers reads: a service on NATS that gives back-end services the access tokens of connections, each sealed
+// to whoever asked.
+//
+// # One read
+//
+//	reader                      NATS                                   access
+//	one-time key ──► tokens.v1.get.<caller>.<org>.<provider>.<company> ──► decode, limit
+//	                 reply to _INBOX.<caller>.…                             read the record, consistently
+//	                                                                         too old, or refused by the API?  refresh, once for all
+//	                                                                         record in the audit trail
+//	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── seal to the one-time key
+//
+// run.go takes requests and answers them, read.go decides what a reader gets, limits.go keeps callers to their rates.
+//
+// # Who may read what
+//
+// A subscriber cannot see who published. NATS's permissions can: each reader's user may publish on its own caller name and the
+// organizations that it may read, and nothing else, so caller and connection in the subject are as true as those permissions.
+// deploy/nats has them.
+//
+// The requester chooses where the reply goes, so a service with wide rights could be made to publish anywhere: a reply to
+// $JS.API.STREAM.PURGE.… is a purge. Access therefore has a connection, and a NATS user, of its own, which may publish
+// on inboxes only; and it sends nothing anywhere else by itself either.
+//
+// # Gone is gone
+//
+// No opened token outlives the read that opened it. Each read asks the store for the record, consistently, so a disconnect
+// that was announced, by whatever replica, is seen by every read that begins after it. What a read saves by the sealer's
+// cache of data keys is the call to the key service; the rest of opening a set costs microseconds, less than a cache of
+// plaintext would be worth.
+//
+// # Refreshing inside a read
+//
+// A token that lives shorter than the reader asks, or that the provider's API has refused, is refreshed before it is served.
+// The claim decides among processes, one flight is shared by all readers of one process, and both are of one token set: its
+// successor is made once, and whoever comes later finds it. Where nothing comes of it (the provider is down, an attempt is
+// unresolved), the token that still works is served; where none does, the reader is told so.
+package access

@@ -1,0 +1,51 @@
+package access
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxCallers bounds the callers that are remembered. Their names are pinned by NATS's permissions; where they are not, made-up
+// names must not fill the memory.
+const maxCallers = 10_000
+
+// limits keeps each caller to its rate.
+type limits struct {
+	rate int
+
+	mu       sync.Mutex
+	byCaller map[string]*rate.Limiter
+}
+
+func newLimits(perSecond int) *limits {
+	return &limits{rate: perSecond, byCaller: make(map[string]*rate.Limiter)}
+}
+
+// allow reports whether the caller may make one request more.
+func (l *limits) allow(caller string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter, ok := l.byCaller[caller]
+	if !ok {
+		if len(l.byCaller) >= maxCallers && !l.forget(now) {
+			return false
+		}
+		limiter = rate.NewLimiter(rate.Limit(l.rate), l.rate)
+		l.byCaller[caller] = limiter
+	}
+	return limiter.AllowN(now, 1)
+}
+
+// forget drops the callers that have asked for nothing lately: whose limit is as a new one would be. It is false when there
+// are none.
+func (l *limits) forget(now time.Time) (some bool) {
+	for caller, limiter := range l.byCaller {
+		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
+			delete(l.byCaller, caller)
+			some = true
+		}
+	}
+	return some
+}
