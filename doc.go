@@ -19,8 +19,10 @@
 //   - embedded: the single-machine parts: NATS in process, SQLite store, key file.
 //   - rewrap: moves all that a store holds to another wrapping key, beside workers at work.
 //   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
+//   - access: answers token reads over NATS, each sealed to whoever asks.
 //   - provider: OAuth clients and the catalogue of providers.
 //   - demoprovider: a demanding OAuth server, for the demo, tests and attacks.
+//   - deploy/nats: the NATS server's configuration, with what each user may do.
 //   - cmd/tokenworker: flags, wiring, signals; the only place that sees every package.
 //   - localstack: AWS on this machine, for tests.
 //   - internal/storetest, internal/keytest: the contract suites of stores and key services.
@@ -29,7 +31,7 @@
 //   - interop, bench: another HPKE implementation; measurements beside their baselines. Modules of their own.
 //
 // Arrows point one way: cmd, then the rest, then this package. kmsenc, dynamo, embedded and provider never import each other;
-// consumer names what it needs in small interfaces of its own. The linter enforces it.
+// consumer, rotator and access name what they need in small interfaces of their own. The linter enforces it.
 //
 // # Rules
 //

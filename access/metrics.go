@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,8 +11,8 @@ import (
 
 // Outcomes beside the codes of replies.
 const (
-	outcomeServed                = "served"
-	codeNoInbox   events.GetCode = "no_inbox" // the reply was asked for elsewhere than in an inbox, and not sent
+	outcomeServed  = "served"
+	outcomeNoInbox = "no_inbox" // the reply was asked for elsewhere than in an inbox, and not sent
 )
 
 // metrics counts reads. No label ever holds an id of a connection or a caller.
@@ -38,15 +39,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) count(code events.GetCode) {
-	outcome := outcomeServed
-	if code != "" {
-		outcome = string(code)
-	}
-	m.reads.WithLabelValues(outcome).Inc()
-}
+func (m *metrics) count(outcome string) { m.reads.WithLabelValues(outcome).Inc() }
 
 func (m *metrics) done(code events.GetCode, took time.Duration) {
-	m.count(code)
+	m.count(cmp.Or(string(code), outcomeServed))
 	m.seconds.Observe(took.Seconds())
 }

@@ -79,7 +79,7 @@ func (s *Service) finish(nc *nats.Conn) {
 func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) {
 	begun := s.cfg.Now()
 	if !strings.HasPrefix(req.Reply(), inboxes) {
-		s.metrics.count(codeNoInbox) // wherever else it points, nothing is sent there
+		s.metrics.count(outcomeNoInbox) // wherever else it points, nothing is sent there
 		return
 	}
 	reply := func(data []byte, code events.GetCode) {

@@ -122,7 +122,7 @@ func readSeconds(v jsonValue) (time.Duration, bool) {
 	if !ok || n > uint64(MaxMinLifetime/time.Second) {
 		return 0, false
 	}
-	return time.Duration(n) * time.Second, true //nolint:gosec // checked above
+	return time.Duration(n) * time.Second, true
 }
 
 func readFence(v jsonValue) (f tokenworker.Fence, ok bool) {

@@ -188,11 +188,16 @@ func (d *dev) openParts(ctx context.Context, dir *embedded.Dir, cfg devConfig) (
 		return parts{}, err
 	}
 	d.onClose(func() error { nc.Close(); return nil })
+	reads, err := server.Connect(natsOptions(cfg.log)...)
+	if err != nil {
+		return parts{}, err
+	}
+	d.onClose(func() error { reads.Close(); return nil })
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return parts{}, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return parts{db, keys, js}, dir.Announce(embedded.Dev{
+	return parts{db, keys, js, reads}, dir.Announce(embedded.Dev{
 		NATSURL: d.natsURL, NATSToken: token, PID: os.Getpid(), StartedAt: time.Now(),
 	})
 }

@@ -172,7 +172,7 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 }
 
 // examineRights compares what the connected NATS user may do with what a worker needs.
-func examineRights(ctx context.Context, t *target) []finding {
+func (d *deployment) examineRights(ctx context.Context, t *target) []finding {
 	js, err := t.jetStream(ctx)
 	if err != nil {
 		return nil // said before
@@ -186,7 +186,7 @@ func examineRights(ctx context.Context, t *target) []finding {
 		return []finding{{warn, "NATS rights: this user may do everything in its account",
 			"whoever steals its credentials can forge, read and delete events"}}
 	}
-	return r.examine()
+	return r.examine(d.flags.natsInbox)
 }
 
 // Subjects on which NATS servers answer.

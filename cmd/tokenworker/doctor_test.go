@@ -54,7 +54,7 @@ func TestRightsOfANATSUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := worker()
 			test.change(r)
-			got := r.examine()
+			got := r.examine("_INBOX")
 			if len(got) != 1 || got[0].Level != test.want || (got[0].Level != ok) != (got[0].Why != "") {
 				t.Errorf("got %+v, want one that is %s", got, test.want)
 			}

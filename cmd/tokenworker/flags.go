@@ -56,7 +56,10 @@ func jsonFlag(to *bool) cli.Flag {
 type targetFlags struct {
 	dataDir string
 
-	natsURL, natsCreds, natsUser, natsPasswordFile, natsCA, natsCert, natsKey string
+	natsURL, natsCA, natsCert, natsKey string
+	nats                               natsUser
+	natsInbox                          string
+	access                             natsUser // who answers reads
 
 	table      string
 	kmsKeys    []string
@@ -89,11 +92,15 @@ func (f *targetFlags) deploymentFlags() []cli.Flag {
 			Name: "nats-url", Sources: env("nats-url"), Destination: &f.natsURL,
 			Usage: "`URL` of NATS, or several with commas between: nats://, tls:// or ws://, without credentials",
 		},
-		file("nats-creds", "`FILE` with the NATS user's JWT and key", &f.natsCreds),
+		file("nats-creds", "`FILE` with the NATS user's JWT and key", &f.nats.creds),
 		&cli.StringFlag{
-			Name: "nats-user", Sources: env("nats-user"), Destination: &f.natsUser, Usage: "`NAME` of the NATS user",
+			Name: "nats-user", Sources: env("nats-user"), Destination: &f.nats.name, Usage: "`NAME` of the NATS user",
 		},
-		file("nats-password-file", "`FILE` with that user's password", &f.natsPasswordFile),
+		file("nats-password-file", "`FILE` with that user's password", &f.nats.passwordFile),
+		&cli.StringFlag{
+			Name: "nats-inbox", Sources: env("nats-inbox"), Destination: &f.natsInbox, Value: "_INBOX",
+			Usage: "`PREFIX` of the subjects on which that user hears answers",
+		},
 		file("nats-ca", "`FILE` with the certificates that NATS servers are trusted by; default the system's", &f.natsCA),
 		file("nats-cert", "`FILE` with this client's certificate", &f.natsCert),
 		file("nats-key", "`FILE` with the certificate's key", &f.natsKey),
@@ -109,20 +116,50 @@ func (f *targetFlags) deploymentFlags() []cli.Flag {
 	}
 }
 
+// accessFlags name the user that answers reads.
+func (f *targetFlags) accessFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "access-creds", Sources: env("access-creds"), Destination: &f.access.creds, TakesFile: true,
+			Usage: "`FILE` with the JWT and key of the NATS user that answers reads",
+		},
+		&cli.StringFlag{
+			Name: "access-user", Sources: env("access-user"), Destination: &f.access.name,
+			Usage: "`NAME` of the NATS user that answers reads",
+		},
+		&cli.StringFlag{
+			Name: "access-password-file", Sources: env("access-password-file"), Destination: &f.access.passwordFile, TakesFile: true,
+			Usage: "`FILE` with the password of the NATS user that answers reads",
+		},
+	}
+}
+
 // validate reports what cannot be meant.
 func (f *targetFlags) validate() error {
-	for _, pair := range [...]struct{ a, aFlag, b, bFlag string }{
-		{f.natsUser, "--nats-user", f.natsPasswordFile, "--nats-password-file"},
-		{f.natsCert, "--nats-cert", f.natsKey, "--nats-key"},
-	} {
-		if (pair.a == "") != (pair.b == "") {
-			return wrongUse("%s and %s go together", pair.aFlag, pair.bFlag)
-		}
+	if (f.natsCert == "") != (f.natsKey == "") {
+		return wrongUse("--nats-cert and --nats-key go together")
 	}
-	if f.natsCreds != "" && f.natsUser != "" {
-		return wrongUse("--nats-creds and --nats-user exclude each other")
+	if err := f.nats.validate("--nats"); err != nil {
+		return err
+	}
+	if err := f.access.validate("--access"); err != nil {
+		return err
 	}
 	return f.validateURL()
+}
+
+// natsUser is who connects to NATS: nobody in particular, by a file of credentials, or by name and password.
+type natsUser struct{ creds, name, passwordFile string }
+
+// validate reports what cannot be meant by the flags that begin as given.
+func (u natsUser) validate(flags string) error {
+	switch {
+	case (u.name == "") != (u.passwordFile == ""):
+		return wrongUse("%[1]s-user and %[1]s-password-file go together", flags)
+	case u.creds != "" && u.name != "":
+		return wrongUse("%[1]s-creds and %[1]s-user exclude each other", flags)
+	}
+	return nil
 }
 
 // validateURL refuses what would put a secret into logs, process lists and error messages.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,53 +62,79 @@ func foreverOptions(log *slog.Logger) []nats.Option {
 
 // connect connects to the deployment's NATS.
 func (d *deployment) connect(_ context.Context, opts ...nats.Option) (*nats.Conn, error) {
+	return d.connectAs(d.flags.nats, append([]nats.Option{nats.CustomInboxPrefix(d.flags.natsInbox)}, opts...)...)
+}
+
+// connectAs connects as a user.
+func (d *deployment) connectAs(user natsUser, opts ...nats.Option) (*nats.Conn, error) {
 	f := d.flags
 	if f.natsURL == "" {
 		return nil, wrongUse("this needs NATS: name it with --nats-url")
 	}
-	own, err := f.natsCredentials()
+	tls, err := f.natsTLS()
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(f.natsURL, append(own, opts...)...)
+	own, err := user.credentials()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(f.natsURL, slices.Concat(tls, own, opts)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS at %s: %w", f.natsURL, err)
 	}
 	return nc, nil
 }
 
-// natsCredentials are the options for TLS and for who connects. What files hold is read again at each reconnect, so
-// that rotated credentials are picked up.
-func (f *targetFlags) natsCredentials() ([]nats.Option, error) {
+// natsTLS are the options for TLS. What files hold is read again at each reconnect, here and for credentials, so that what
+// was rotated is picked up.
+func (f *targetFlags) natsTLS() ([]nats.Option, error) {
+	if err := mustExist(f.natsCA, f.natsCert, f.natsKey); err != nil {
+		return nil, err
+	}
 	var opts []nats.Option
-	for _, file := range []string{f.natsCreds, f.natsPasswordFile, f.natsCA, f.natsCert, f.natsKey} {
-		if file == "" {
-			continue
-		}
-		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("reading what --nats-… names: %w", err)
-		}
-	}
-	if f.natsCreds != "" {
-		opts = append(opts, nats.UserCredentials(f.natsCreds))
-	}
-	if f.natsUser != "" {
-		if _, err := readPassword(f.natsPasswordFile); err != nil {
-			return nil, err
-		}
-		opts = append(opts, nats.UserInfoHandler(func() (string, string) {
-			password, err := readPassword(f.natsPasswordFile)
-			if err != nil {
-				return f.natsUser, "" // refused by the server, and tried again
-			}
-			return f.natsUser, password
-		}))
-	}
 	if f.natsCA != "" {
 		opts = append(opts, nats.RootCAs(f.natsCA))
 	}
 	if f.natsCert != "" {
 		opts = append(opts, nats.ClientCert(f.natsCert, f.natsKey))
+	}
+	return opts, nil
+}
+
+// mustExist reports the first file that is named and not there.
+func mustExist(files ...string) error {
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("reading what the flags for NATS name: %w", err)
+		}
+	}
+	return nil
+}
+
+// credentials are the options for who connects.
+func (u natsUser) credentials() ([]nats.Option, error) {
+	if err := mustExist(u.creds, u.passwordFile); err != nil {
+		return nil, err
+	}
+	var opts []nats.Option
+	if u.creds != "" {
+		opts = append(opts, nats.UserCredentials(u.creds))
+	}
+	if u.name != "" {
+		if _, err := readPassword(u.passwordFile); err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserInfoHandler(func() (string, string) {
+			password, err := readPassword(u.passwordFile)
+			if err != nil {
+				return u.name, "" // refused by the server, and tried again
+			}
+			return u.name, password
+		}))
 	}
 	return opts, nil
 }

@@ -41,8 +41,8 @@ func (*denials) Fatalf(string, ...any)  {}
 func (*denials) Debugf(string, ...any)  {}
 func (*denials) Tracef(string, ...any)  {}
 
-// startGuardedNATS runs a server with TLS and with the users and permissions that the guide gives. It returns the
-// program's settings to connect to it as any of them.
+// startGuardedNATS runs a server by the configuration in deploy/nats. It returns the program's settings to connect to it
+// as any of its users.
 func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,16 +55,19 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 	}
 	certificate, key := selfSigned(t)
 	cert := write("cert.pem", certificate)
-	_, accounts, _ := between(t, readGuide(t), "```nats\n", "```")
-	for _, user := range []string{"worker", "publisher", "operator"} {
+	shipped, err := os.ReadFile("../../deploy/nats/nats-server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.NewReplacer("/etc/nats/tls.crt", cert, "/etc/nats/tls.key", write("key.pem", key)).Replace(string(shipped))
+	for _, user := range []string{"worker", "access", "publisher", "operator", "payroll"} {
 		password := "canary-" + user
 		write(user, password+"\n")
-		accounts = strings.ReplaceAll(accounts, "$"+strings.ToUpper(user)+"_PASSWORD", password)
+		config = strings.ReplaceAll(config, "$"+strings.ToUpper(user)+"_PASSWORD", password)
 	}
-	options, err := server.ProcessConfigFile(write("nats.conf", fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n%s", cert,
-		write("key.pem", key), accounts)))
+	options, err := server.ProcessConfigFile(write("nats.conf", config))
 	if err != nil {
-		t.Fatalf("the guide's NATS configuration: %v", err)
+		t.Fatalf("the NATS configuration: %v", err)
 	}
 	options.Host, options.Port, options.NoLog, options.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
 	options.JetStream, options.StoreDir = true, t.TempDir()
@@ -82,7 +85,8 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 	return g, func(user string) []string {
 		return []string{
 			"TOKENWORKER_NATS_CA=" + cert, "TOKENWORKER_NATS_USER=" + user,
-			"TOKENWORKER_NATS_PASSWORD_FILE=" + filepath.Join(dir, user),
+			"TOKENWORKER_NATS_PASSWORD_FILE=" + filepath.Join(dir, user), "TOKENWORKER_NATS_INBOX=_INBOX." + user,
+			"TOKENWORKER_ACCESS_USER=access", "TOKENWORKER_ACCESS_PASSWORD_FILE=" + filepath.Join(dir, "access"),
 		}
 	}
 }
@@ -112,7 +116,7 @@ func selfSigned(t *testing.T) (certificate, key string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
+func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 	t.Parallel()
 	nats, as := startGuardedNATS(t)
 	p := newDeployment(t, nats.ClientURL())
@@ -158,7 +162,7 @@ func TestEveryRoleWorksWithTheRightsThatTheGuideGivesIt(t *testing.T) {
 
 	for _, f := range objects(t, worker.must("", "doctor", "--json")) {
 		what := f["what"].(string)
-		if strings.HasPrefix(what, "NATS rights") && f["level"] != "ok" {
+		if (strings.HasPrefix(what, "NATS rights") || strings.HasPrefix(what, "reads")) && f["level"] != "ok" {
 			t.Errorf("the doctor of the worker says %v", f)
 		}
 		if strings.HasPrefix(what, "NATS transport") && what != "NATS transport: TLS" {

@@ -109,14 +109,14 @@ func workerExcess() []string {
 	}
 }
 
-// examine compares the rights with what a worker needs.
-func (r rights) examine() []finding {
+// examine compares the rights with what a worker needs that hears answers on inboxes of the prefix.
+func (r rights) examine(inbox string) []finding {
 	if !r.Publish.allows(pullSubject(streams.In, streams.Acquired)) {
 		return []finding{{Level: ok, What: "NATS rights: this is no worker's user, it may not pull events"}}
 	}
 	var fs []finding
-	if !r.Subscribe.allows("_INBOX.any.one") {
-		fs = append(fs, finding{bad, "NATS rights: lacks to subscribe to _INBOX.>", "the worker gets no events and no answers"})
+	if !r.Subscribe.allows(inbox + ".any.one") {
+		fs = append(fs, finding{bad, "NATS rights: lacks to subscribe to " + inbox + ".>", "the worker gets no events and no answers"})
 	}
 	var lacks, excess []string
 	for _, subject := range workerNeeds() {

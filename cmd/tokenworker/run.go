@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -24,7 +25,8 @@ func (a *app) runCommand() *cli.Command {
 		Description: "It waits for what is not there yet and never gives up what was. On SIGTERM it takes no more events, " +
 			"finishes those under way and exits with 0; a second signal ends it at once. Scale out by starting more: " +
 			"replicas share all state through NATS and DynamoDB.",
-		Flags: append(append(flags.target.deploymentFlags(), flags.worker.runFlags()...), httpFlag(&flags.httpAddr)),
+		Flags: slices.Concat(flags.target.deploymentFlags(), flags.target.accessFlags(), flags.worker.runFlags(),
+			[]cli.Flag{httpFlag(&flags.httpAddr)}),
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			if flags.target.natsURL == "" {
 				return wrongUse("run needs --nats-url; for everything in one process there is `tokenworker dev`")
@@ -61,7 +63,7 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 		} else if err != nil {
 			return err
 		}
-		a.log.Info("working", slog.Uint64("epoch", w.epoch))
+		a.log.Info("working", slog.Uint64("epoch", w.epoch), slog.Bool("reads", w.reads != nil))
 		stopped := context.AfterFunc(ctx, func() {
 			web.ready.use(nil)
 			a.log.Info("stopping; what is under way is finished first", slog.Duration("limit", flags.shutdownLimit))
@@ -85,6 +87,7 @@ func (a *app) start(ctx context.Context, t *target, flags *workerFlags, web *htt
 		try  func() error
 	}{
 		{"NATS", func() (err error) { p.js, err = t.jetStream(ctx, foreverOptions(a.log)...); return err }},
+		{"NATS, for reads", func() (err error) { p.reads, err = t.reads(foreverOptions(a.log)...); return err }},
 		{"the table", func() (err error) { p.store, err = t.store(ctx); return err }},
 		{"the KMS keys", func() (err error) { p.service, err = t.keyService(ctx); return err }},
 		{"the streams", func() (err error) { w, err = flags.newWorker(ctx, p, a.log, web.metrics); return err }},

@@ -164,6 +164,20 @@ func (t *target) jetStream(ctx context.Context, opts ...nats.Option) (jetstream.
 	return t.js, nil
 }
 
+// reads connects as the user that answers reads; nil where none is named.
+func (t *target) reads(opts ...nats.Option) (*nats.Conn, error) {
+	d, isDeployment := t.backend.(*deployment)
+	if !isDeployment || d.flags.access == (natsUser{}) {
+		return nil, nil
+	}
+	nc, err := d.connectAs(d.flags.access, append(append(natsOptions(t.log), nats.Name("tokenworker access")), opts...)...)
+	if err != nil {
+		return nil, err
+	}
+	t.onClose(func() error { nc.Close(); return nil })
+	return nc, nil
+}
+
 // defaultDataDir is empty where there is no home directory.
 func defaultDataDir() string {
 	dir, err := embedded.DefaultDir()

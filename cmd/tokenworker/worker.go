@@ -10,12 +10,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/access"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
@@ -34,6 +36,8 @@ type workerFlags struct {
 	// Zero is the default of package consumer.
 	concurrency   int
 	shutdownLimit time.Duration
+
+	readRate int // zero is the default of package access
 }
 
 func (f *workerFlags) flags() []cli.Flag {
@@ -74,6 +78,10 @@ func (f *workerFlags) runFlags() []cli.Flag {
 			Name: "shutdown-limit", Sources: env("shutdown-limit"), Destination: &f.shutdownLimit, Value: 25 * time.Second,
 			Usage: "how long what is under way may take after SIGTERM",
 		},
+		&cli.IntFlag{
+			Name: "read-rate", Sources: env("read-rate"), Destination: &f.readRate, Value: 1000,
+			Usage: "`NUMBER` of reads a second that each caller may make of this replica",
+		},
 	)
 }
 
@@ -82,12 +90,14 @@ type parts struct {
 	store   store
 	service tokenworker.KeyService
 	js      jetstream.JetStream
+	reads   *nats.Conn // a connection, and in a deployment a user, of its own; nil: no reads are answered
 }
 
-// worker handles events and refreshes what is due.
+// worker handles events, refreshes what is due and answers reads.
 type worker struct {
 	consumer *consumer.Worker
 	rotator  *rotator.Rotator
+	access   *access.Service
 	parts
 	epoch  uint64
 	keys   *events.Keyring
@@ -102,8 +112,8 @@ func (f *workerFlags) newWorker(
 	if err != nil {
 		return nil, wrongUse("--scope: %v", err)
 	}
-	if f.concurrency < 0 || f.shutdownLimit < 0 {
-		return nil, wrongUse("--concurrency and --shutdown-limit must not be negative")
+	if f.concurrency < 0 || f.shutdownLimit < 0 || f.readRate < 0 {
+		return nil, wrongUse("--concurrency, --shutdown-limit and --read-rate must not be negative")
 	}
 	w := &worker{parts: p, sealer: kmsenc.New(p.service, p.store, kmsenc.Config{Scope: scope})}
 	if w.epoch, err = p.currentEpoch(ctx); err != nil {
@@ -137,14 +147,23 @@ func (f *workerFlags) newWorker(
 	if err != nil {
 		return nil, fmt.Errorf("making the worker: %w", err)
 	}
+	w.access, err = access.New(access.Config{
+		Rate: f.readRate, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+	}, p.store, w.sealer, w.rotator)
+	if err != nil {
+		return nil, fmt.Errorf("making the read service: %w", err)
+	}
 	return w, nil
 }
 
-// Run handles events and refreshes what is due until ctx ends, and then finishes what is under way.
+// Run handles events, refreshes what is due and answers reads until ctx ends, and then finishes what is under way.
 func (w *worker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.consumer.Run(ctx) })
 	g.Go(func() error { return w.rotator.Run(ctx) })
+	if w.reads != nil {
+		g.Go(func() error { return w.access.Run(ctx, w.reads) })
+	}
 	return g.Wait()
 }
 

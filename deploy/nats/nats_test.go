@@ -1,0 +1,252 @@
+// Package nats_test tries what each user of the configuration beside it may do.
+package nats_test
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// The users of the configuration.
+const (
+	publisher = "publisher"
+	worker    = "worker"
+	access    = "access"
+	payroll   = "payroll" // a reader, of the organization acme
+	operator  = "operator"
+)
+
+// users lists them.
+func users() []string { return []string{publisher, worker, access, payroll, operator} }
+
+// row is a subject and all who may use it.
+type row struct {
+	subject string
+	may     []string
+}
+
+// publishing has every subject that any of them may publish on, or would like to.
+func publishing() []row {
+	return []row{
+		{"tokens.v1.acquired.acme.google.1", []string{publisher}},
+		{"tokens.v1.acquired.acme.finch", []string{publisher}},
+		{"tokens.v1.disconnect.acme.google.1", []string{publisher}},
+		{"tokens.v1.refresh.acme.google.1", []string{publisher}},
+		{"tokens.v1.erase.acme", nil},
+		{"tokens.v1.replay.too_old.acquired.acme.google.1", []string{operator}},
+		{"tokens.v1.event.stored.acme.google.1", []string{worker}},
+		{"tokens.v1.dlq.too_old.acquired.acme.google.1", []string{worker}},
+		{"tokens.v1.parked.acquired.acme.google.1", []string{worker}},
+		{"tokens.v1.rescue.acme.google.1", []string{worker}},
+		{"tokens.v1.sweep.google.0", []string{worker}},
+
+		{"tokens.v1.get.payroll.acme.google.1", []string{payroll}},
+		{"tokens.v1.get.payroll.other.google.1", nil}, // another organization
+		{"tokens.v1.get.payroll.acme2.google.1", nil}, // whose name begins alike
+		{"tokens.v1.get.payroll.default.google.1", nil},
+		{"tokens.v1.get.payroll.%61cme.google.1", nil}, // the same name spelled otherwise
+		{"tokens.v1.get.billing.acme.google.1", nil},   // another caller
+		{"tokens.v1.get.payroll", nil},
+		{"tokens.v2.get.payroll.acme.google.1", nil},
+
+		{"_INBOX.payroll.x", []string{access}},
+		{"_INBOX.worker.x", []string{access}},
+		{"_INBOX.x", []string{access}},
+
+		{"$JS.API.INFO", []string{operator}},
+		{"$JS.API.STREAM.NAMES", nil},
+		{"$JS.API.STREAM.LIST", nil},
+		{"$JS.API.STREAM.INFO.TOKENS_IN", []string{worker, operator}},
+		{"$JS.API.STREAM.CREATE.NEW", []string{operator}},
+		{"$JS.API.STREAM.UPDATE.NEW", []string{operator}},
+		{"$JS.API.STREAM.DELETE.TOKENS_IN", nil},
+		{"$JS.API.STREAM.PURGE.TOKENS_IN", nil},
+		{"$JS.API.STREAM.SNAPSHOT.TOKENS_IN", nil},
+		{"$JS.API.STREAM.RESTORE.TOKENS_IN", nil},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_IN", []string{worker, operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_DLQ", []string{operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_RESCUE", []string{worker, operator}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_IN", []string{worker}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_DLQ", nil},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_RESCUE", nil},
+		{"$JS.API.DIRECT.GET.TOKENS_OUT.tokens.v1.event.stored.acme.google.1", []string{worker}},
+		{"$JS.API.DIRECT.GET.TOKENS_IN", nil},
+		{"$JS.API.CONSUMER.CREATE.TOKENS_IN.own", []string{operator}},
+		{"$JS.API.CONSUMER.DURABLE.CREATE.TOKENS_IN.own", nil},
+		{"$JS.API.CONSUMER.DELETE.TOKENS_IN.acquired", nil},
+		{"$JS.API.CONSUMER.INFO.TOKENS_IN.acquired", []string{worker, operator}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_IN.acquired", []string{worker}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_PARKED.parked", []string{worker}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_RESCUE.rescuer", []string{worker}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_SWEEP.sweeper", []string{worker}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_DLQ.own", nil},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_OUT.own", nil},
+		{"$JS.ACK.TOKENS_IN.acquired.1.1.1.1.1", []string{worker}},
+		{"$JS.ACK.TOKENS_DLQ.own.1.1.1.1.1", nil},
+
+		{"$SRV.PING", []string{operator}},
+		{"$SRV.INFO.tokenworker", []string{operator}},
+		{"$SRV.STATS.tokenworker.x", []string{operator}},
+		{"$SYS.REQ.USER.INFO", []string{worker, operator}},
+		{"$SYS.REQ.SERVER.PING.JSZ", nil},
+		{"$SYS.ACCOUNT.TOKENS.CONNECT", nil},
+		{"anything", nil},
+	}
+}
+
+// subscribing has every subject that any of them may subscribe to, or would like to.
+func subscribing() []row {
+	rows := []row{
+		{">", nil}, {"*.>", nil}, {"*.*.*.*.*.*", nil},
+		{"tokens.>", nil}, {"tokens.v1.>", nil}, {"tokens.*.event.>", nil}, {"tokens.v1.acquired.>", nil},
+		{"tokens.v1.disconnect.>", nil}, {"tokens.v1.dlq.>", nil}, {"tokens.v1.parked.>", nil}, {"tokens.v1.rescue.>", nil},
+		{"tokens.v1.replay.>", nil}, {"tokens.v1.sweep.>", nil},
+		{"tokens.v1.event.>", []string{publisher}},
+		{"tokens.v1.event.stored.acme.google.1", []string{publisher}},
+		{"tokens.v1.get.>", []string{access}},
+		{"tokens.v1.get.payroll.acme.google.1", []string{access}}, // nobody else answers
+		{"$SRV.>", []string{access}}, {"$SRV.PING", []string{access}},
+		{"_INBOX.>", nil}, {"_INBOX.*", nil}, {"_INBOX.*.x", nil}, {"_INBOX.pay*.x", nil}, {"_INBOX.x.>", nil}, {"_INBOX.access.x", nil},
+		{"$JS.>", nil}, {"$JS.EVENT.ADVISORY.>", nil}, {"$JS.API.STREAM.INFO.TOKENS_IN", nil}, {"$SYS.>", nil}, {"$KV.>", nil},
+	}
+	for _, user := range []string{publisher, worker, payroll, operator} {
+		rows = append(rows, row{"_INBOX." + user + ".>", []string{user}}, row{"_INBOX." + user + ".x", []string{user}})
+	}
+	return rows
+}
+
+// start runs a server by the configuration, without TLS, on a free port. The password of a user is its name.
+func start(t *testing.T) (url string) {
+	t.Helper()
+	options := server.Options{}
+	shipped, err := os.ReadFile("nats-server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := string(shipped)
+	before, rest, found := strings.Cut(config, "tls {")
+	_, after, closed := strings.Cut(rest, "}\n")
+	if !found || !closed {
+		t.Fatal("the configuration has no tls block")
+	}
+	config = before + after
+	for _, user := range users() {
+		config = strings.ReplaceAll(config, "$"+strings.ToUpper(user)+"_PASSWORD", user)
+	}
+	file := t.TempDir() + "/nats-server.conf"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := options.ProcessConfigFile(file); err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.Port, options.NoLog, options.NoSigs, options.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, t.TempDir()
+	s, err := server.NewServer(&options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server did not get ready within 10 s")
+	}
+	return s.ClientURL()
+}
+
+// connect connects as a user.
+func connect(t *testing.T, url, user string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.UserInfo(user, user), nats.CustomInboxPrefix("_INBOX."+user),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// denied reports whether the server complained of the connection's last act, once all of it has arrived there.
+func denied(t *testing.T, nc *nats.Conn) bool {
+	t.Helper()
+	if err := nc.FlushTimeout(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return errors.Is(nc.LastError(), nats.ErrPermissionViolation)
+}
+
+func TestEachUserCanDoWhatItShouldAndNoMore(t *testing.T) {
+	url := start(t)
+	for _, user := range users() {
+		for _, r := range publishing() {
+			nc := connect(t, url, user)
+			if err := nc.Publish(r.subject, nil); err != nil {
+				t.Fatal(err)
+			}
+			if may := slices.Contains(r.may, user); denied(t, nc) == may {
+				t.Errorf("%s publishes on %s: allowed %t, want %t", user, r.subject, !may, may)
+			}
+			nc.Close()
+		}
+		for _, r := range subscribing() {
+			nc := connect(t, url, user)
+			if _, err := nc.SubscribeSync(r.subject); err != nil {
+				t.Fatal(err)
+			}
+			if may := slices.Contains(r.may, user); denied(t, nc) == may {
+				t.Errorf("%s subscribes to %s: allowed %t, want %t", user, r.subject, !may, may)
+			}
+			nc.Close()
+		}
+	}
+}
+
+// TestAnAnswerGoesToAnInboxOrNowhere lets readers choose where the answer goes. It is the server that must stop it: the
+// service here answers whatever it is asked, wherever it is told to.
+func TestAnAnswerGoesToAnInboxOrNowhere(t *testing.T) {
+	url := start(t)
+	answering := connect(t, url, access)
+	service, err := micro.AddService(answering, micro.Config{
+		Name: "naive", Version: "1.0.0", Endpoint: &micro.EndpointConfig{
+			Subject: "tokens.v1.get.*.*.*.*", Handler: micro.HandlerFunc(func(r micro.Request) { _ = r.Respond(nil) }),
+		},
+	})
+	if err != nil || denied(t, answering) {
+		t.Fatal(err, answering.LastError())
+	}
+	t.Cleanup(func() { _ = service.Stop() })
+	reader := connect(t, url, payroll)
+	ask := func() error {
+		_, err := reader.Request("tokens.v1.get.payroll.acme.google.1", nil, 10*time.Second)
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	// The server knows what was published on a subject by who hears of it: a user of the same account that may subscribe to it.
+	for subject, who := range map[string]string{"tokens.v1.event.stored.acme.google.1": publisher, "$SRV.PING": access} {
+		listener := connect(t, url, who)
+		heard, err := listener.SubscribeSync(subject)
+		if err != nil || denied(t, listener) {
+			t.Fatal(err, listener.LastError())
+		}
+		if err := reader.PublishRequest("tokens.v1.get.payroll.acme.google.1", subject, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := ask(); err != nil { // by when the one before is dealt with
+			t.Fatal(err)
+		}
+		if denied(t, listener) { // and what was published has arrived
+			t.Fatal(listener.LastError())
+		}
+		if n, _, err := heard.Pending(); n != 0 || err != nil {
+			t.Errorf("an answer was published on %s: %v", subject, err)
+		}
+	}
+}
