@@ -158,7 +158,13 @@ func (r *Rotator) spend(
 	if policy.Rotates() {
 		spends = tokenworker.NewFingerprint(rec.Key, set.RefreshToken)
 	}
-	rec, _, err = r.store.Update(ctx, rec, tokenworker.Claiming(from, claim, spends, replaces))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// From here on the caller's patience does not count: a claim that is written and not used leaves the set in doubt.
+	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
+	rec, _, err = r.store.Update(claiming, rec, tokenworker.Claiming(from, claim, spends, replaces))
+	cancel()
 	if err != nil {
 		return err
 	}
