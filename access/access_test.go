@@ -294,10 +294,11 @@ func TestWhatIsUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
 		return r.refresh(k, from), nil
 	}
 	var readers, stopping sync.WaitGroup
+	sent := r.nc.Stats().OutMsgs
 	for range 20 {
 		readers.Go(func() { r.expect("canary-access-1") })
 	}
-	r.eventually("a refresh has begun", func() bool { return r.refresher.times() > 0 })
+	r.eventually("all have asked", func() bool { return r.nc.Stats().OutMsgs == sent+20 })
 	must(t, r.nc.Flush())
 	stopping.Go(stop)
 	r.eventually("no more is taken", func() bool {
