@@ -48,6 +48,13 @@ func acquisition(seq uint64, edits ...func(*tokenworker.Acquisition)) *tokenwork
 
 func keep(a *tokenworker.Acquisition) { a.KeepRevocations = true }
 
+func neverDue(a *tokenworker.Acquisition) { a.DueAt = time.Time{} }
+
+// checkAt is when nothing that was revoked before the acquisition can still reach its grant.
+func checkAt(at time.Time) func(*tokenworker.Acquisition) {
+	return func(a *tokenworker.Acquisition) { a.CheckAt = at }
+}
+
 func disconnection(seq uint64) *tokenworker.Disconnection {
 	return &tokenworker.Disconnection{Event: event(seq)}
 }
@@ -66,7 +73,7 @@ func revoking(seq uint64, edits ...func(*tokenworker.Record)) *tokenworker.Recor
 	d := disconnection(seq)
 	return edited(tokenworker.Record{
 		Key: testKey, Status: tokenworker.Disconnecting, Fence: tokenworker.Fence{Stamp: d.Stamp}, Entered: d.Entered,
-		Disconnected: d.Stamp, DueAt: d.Entered, RevokeAt: d.Entered, Revoke: [][]byte{sealed(1)},
+		Disconnected: d.Stamp, RevokeAt: d.Entered, RevokeSince: d.Entered, Revoke: [][]byte{sealed(1)},
 		Seen: []tokenworker.EventID{d.ID},
 	}, edits...)
 }
@@ -74,8 +81,8 @@ func revoking(seq uint64, edits ...func(*tokenworker.Record)) *tokenworker.Recor
 // tombstone is what a sweep leaves of revoking(seq).
 func tombstone(seq uint64) *tokenworker.Record {
 	return revoking(seq, func(r *tokenworker.Record) {
-		r.Status, r.Revoke, r.RevokeAt, r.DueAt = tokenworker.Disconnected, nil, time.Time{}, time.Time{}
-		r.RemoveAt = r.Entered.Add(30 * tokenworker.Window)
+		r.Status, r.Revoke, r.RevokeAt, r.RevokeSince = tokenworker.Disconnected, nil, time.Time{}, time.Time{}
+		r.RemoveAt = r.Entered.Add(tokenworker.TombstoneAge)
 	})
 }
 
@@ -151,9 +158,8 @@ func waiting(n uint64) func(*tokenworker.Record) {
 			r.Revoke = append(r.Revoke, sealed(100+i))
 		}
 		if r.RevokeAt.IsZero() {
-			r.RevokeAt = entered(2)
+			r.RevokeAt, r.RevokeSince = entered(2), entered(2)
 		}
-		r.DueAt = r.RevokeAt
 	}
 }
 

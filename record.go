@@ -174,9 +174,10 @@ type Record struct {
 	Sealed []byte // the current token set; nil when there is none
 	Details
 
-	DueAt    time.Time // when the rotator should look at it; zero: never
-	RevokeAt time.Time // since when something has waited for revocation; zero: nothing does
-	Revoke   [][]byte  // sealed sets to revoke; each names its fence in its header
+	DueAt       time.Time // when to look at the set, or at what is owed; zero: never
+	RevokeAt    time.Time // when to try next to revoke what waits for it; zero: nothing does
+	RevokeSince time.Time // since when something has waited for revocation; zero: nothing does
+	Revoke      [][]byte  // sealed sets to revoke; each names its fence in its header
 
 	Claim    *Claim // nil: no attempt to refresh is unresolved
 	Revoking *Claim // nil: no attempt to revoke is under way
@@ -184,7 +185,7 @@ type Record struct {
 	Seen  []EventID     // ids of the last events, in no order
 	Spent []Fingerprint // refresh tokens that may be spent, oldest first
 
-	Failures    int    // in a row, to refresh or to revoke
+	Failures    int    // in a row, to refresh; once disconnected, to revoke
 	FailureCode string // of the last one
 	Warned      bool   // that the grant ends soon has been announced
 	Owed        *Owed  // nil: nothing is to be announced
@@ -196,6 +197,9 @@ type Record struct {
 	// Revision names the last write that changed the record, for stores that need it to make the next one conditional.
 	Revision AttemptID
 }
+
+// Due is when the rotator should look at the record; zero: never.
+func (r *Record) Due() time.Time { return earlier(r.DueAt, r.RevokeAt) }
 
 // WrappedKey is a key at rest, wrapped by the key service.
 type WrappedKey struct {

@@ -29,6 +29,10 @@ type Acquisition struct {
 	// KeepRevocations: revoking an older set at this provider reaches no further than that set's token or family, so
 	// pending revocations stay. Otherwise they would kill the new grant and are dropped.
 	KeepRevocations bool
+
+	// CheckAt is when no request of a revocation that was begun before this acquisition is stored can still arrive. Where
+	// it could end the new grant, the set is due by then.
+	CheckAt time.Time
 }
 
 // Disconnection is a disconnect event.
@@ -122,11 +126,14 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	}
 	switch {
 	case a.KeepRevocations:
-		next.Revoke, next.RevokeAt, next.Revoking = r.Revoke, r.RevokeAt, r.Revoking
-		if !r.RevokeAt.IsZero() {
-			next.DueAt = r.RevokeAt
+		next.Revoking = r.Revoking
+		if len(r.Revoke) > 0 {
+			next.Revoke, next.RevokeAt, next.RevokeSince = r.Revoke, r.RevokeAt, r.RevokeSince
 		}
-	case r.Revoking != nil: // a revocation on its way may reach the new grant, which is checked at once
+	case !r.Disconnected.IsZero(): // CheckReturn, CheckAfterEnd
+		next.DueAt = earlier(next.DueAt, a.CheckAt)
+	}
+	if next.Owed != nil && next.Due().IsZero() { // DueWhileOwed
 		next.DueAt = a.Entered
 	}
 	return next, Applied, nil
@@ -164,7 +171,8 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		next.Sealed = nil
 		next.addRevoke(r.Sealed, d.Entered)
 	}
-	next.DueAt, next.RemoveAt = d.Entered, time.Time{}
+	next.waitsSince(d.Entered)
+	next.DueAt, next.RemoveAt = time.Time{}, time.Time{}
 	return next, Applied, nil
 }
 
@@ -210,8 +218,8 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 		next.Status, next.Fence, next.Sealed, next.Details, next.Claim = Active, f.From.Next(), f.Sealed, f.Details, nil
 		next.RefreshedAt, next.DueAt, next.Failures, next.FailureCode = f.RefreshedAt, f.DueAt, 0, ""
 		next.Owed, next.Warned = f.Owed, r.Warned || f.Warned
-		if !r.RevokeAt.IsZero() {
-			next.DueAt = r.RevokeAt
+		if !f.KeepRevocations && !r.Disconnected.IsZero() && r.DueAt.After(f.RefreshedAt) {
+			next.DueAt = earlier(r.DueAt, f.DueAt) // forced; the check that follows a disconnect is still to come
 		}
 		return next, Applied
 	case r.Fence == f.From.Next() && bytes.Equal(r.Sealed, f.Sealed):
@@ -240,6 +248,9 @@ func (r *Record) note(e *Event, v Verdict, limit int) (Record, Verdict, error) {
 	}
 	next := *r
 	next.Seen = seen
+	if next.Status == Disconnected && next.RemoveAt.Before(e.Entered.Add(TombstoneAge)) {
+		next.RemoveAt = e.Entered.Add(TombstoneAge)
+	}
 	return next, v, nil
 }
 
@@ -249,10 +260,23 @@ func (r *Record) addRevoke(sealed []byte, at time.Time) {
 	if !r.live() {
 		r.Status, r.RemoveAt = Disconnecting, time.Time{}
 	}
-	if r.RevokeAt.IsZero() {
-		r.RevokeAt = at
+	r.waitsSince(at)
+}
+
+// waitsSince makes what is to be revoked due at a time.
+func (r *Record) waitsSince(at time.Time) {
+	r.RevokeAt = at
+	if r.RevokeSince.IsZero() {
+		r.RevokeSince = at
 	}
-	r.DueAt = r.RevokeAt
+}
+
+// earlier is the earlier of two times; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // rolledBack tells a lower sequence, or the same one again, at a later time, which one stream never hands out.

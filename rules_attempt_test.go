@@ -64,21 +64,8 @@ func TestAttemptsThatBringNothing(t *testing.T) {
 			tokenworker.Applied, edits{fails, owes(1)},
 		},
 		{
-			"what waits for revocation is not put off by an attempt that spent nothing", holding(5, claimed(9), waiting(1)),
-			spentNothing(failing()), tokenworker.Applied, edits{fails, unclaimed, dueAt(entered(2))},
-		},
-		{
-			"nor by one that is unresolved", holding(5, claimed(9), waiting(1)), unresolved(failing()), tokenworker.Applied,
-			edits{fails, dueAt(entered(2))},
-		},
-		{
-			"nor by a grant's end, after which nothing else is due", holding(5, claimed(9), waiting(1)),
-			dead(failing(func(f *tokenworker.Failure) { f.DueAt = time.Time{} })), tokenworker.Applied,
-			edits{fails, unclaimed, reauthRequired, dueAt(entered(2))},
-		},
-		{
-			"what is looked at before the revocation is due stays so", holding(5, claimed(9), waiting(1), dueAt(later.Add(1))),
-			unresolved(failing()), tokenworker.Applied, edits{fails},
+			"what waits for revocation has its own due time", holding(5, claimed(9), waiting(1)), spentNothing(failing()),
+			tokenworker.Applied, edits{fails, unclaimed},
 		},
 	} {
 		t.Run(tc.name, tc.run)
@@ -109,10 +96,6 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 	refreshedOnce := func(r *tokenworker.Record) { r.Generation = 1 }
 	for _, tc := range []verdictCase{
 		{"its time is up: a new login is needed", holding(5), expire, tokenworker.Applied, edits{fails, reauthRequired}},
-		{
-			"what waits for revocation is not put off by that", holding(5, waiting(1)), expire, tokenworker.Applied,
-			edits{fails, reauthRequired, dueAt(entered(2))},
-		},
 		{"nothing expires that is not there", nil, expire, tokenworker.Stale, nil},
 		{"a newer set does not expire", holding(6), expire, tokenworker.Stale, nil},
 		{"a refreshed set does not expire", holding(5, refreshedOnce), expire, tokenworker.Stale, nil},
@@ -128,10 +111,6 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 			"a warning is given once; a record that is due before the end again is due at the end", holding(5, warned, owes(1)), warn,
 			tokenworker.Repeated, edits{dueAt(later)},
 		},
-		{
-			"what waits for revocation is not put off by a warning", holding(5, waiting(1)), warn, tokenworker.Applied,
-			edits{warned, owes(9)},
-		},
 		{"nothing is warned of that is not there", nil, warn, tokenworker.Stale, nil},
 		{"a newer set needs no warning", holding(6), warn, tokenworker.Stale, nil},
 		{"a dead grant needs no warning", holding(5, reauthRequired), warn, tokenworker.Stale, nil},
@@ -141,11 +120,10 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 			"an unresolved claim stays", holding(5, claimed(1)), postpone, tokenworker.Applied, edits{fails},
 		},
 		{
-			"a revocation that cannot be attempted is due later too", revoking(5), postpone, tokenworker.Applied, edits{fails},
+			"what nothing has failed of is only due later", holding(5, failedBefore),
+			tokenworker.Postponing(of5, tokenworker.Failure{DueAt: later}), tokenworker.Applied, edits{dueAt(later)},
 		},
-		{
-			"also one that a dead grant has kept", holding(5, reauthRequired, waiting(1)), postpone, tokenworker.Applied, edits{fails},
-		},
+		{"a revocation is not postponed", revoking(5), postpone, tokenworker.Stale, nil},
 		{"nothing is postponed that is not there", nil, postpone, tokenworker.Stale, nil},
 		{"a newer set is not postponed", holding(6), postpone, tokenworker.Stale, nil},
 		{"a dead grant, which is not due, does not become due", holding(5, reauthRequired, dueAt(time.Time{})), postpone, tokenworker.Stale, nil},
@@ -157,7 +135,7 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 
 func TestAnnounced(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
-	announced := tokenworker.Announced(*owed(9), time.Time{})
+	announced := tokenworker.Announced(*owed(9))
 	nothing := func(r *tokenworker.Record) { r.Owed = nil }
 	for _, tc := range []verdictCase{
 		{
@@ -168,15 +146,10 @@ func TestAnnounced(t *testing.T) {
 			"nor is a tombstone", edited(*tombstone(5), owes(9), dueAt(later)), announced, tokenworker.Applied,
 			edits{nothing, dueAt(time.Time{})},
 		},
-		{
-			"it may be due at another time", edited(*tombstone(5), owes(9)), tokenworker.Announced(*owed(9), later), tokenworker.Applied,
-			edits{nothing, dueAt(later)},
-		},
 		{"an active record stays due for its refresh", holding(5, owes(9)), announced, tokenworker.Applied, edits{nothing}},
-		{"a disconnected one stays due for its revocation", revoking(5, owes(9)), announced, tokenworker.Applied, edits{nothing}},
 		{
-			"so does a dead grant that has kept one", holding(5, reauthRequired, owes(9), waiting(1)), announced, tokenworker.Applied,
-			edits{nothing},
+			"a disconnected one stays due for its revocation", revoking(5, owes(9), dueAt(later)), announced, tokenworker.Applied,
+			edits{nothing, dueAt(time.Time{})},
 		},
 		{"what another write owes stays owed", holding(5, owes(1)), announced, tokenworker.Stale, nil},
 		{"what is crossed off stays so", holding(5), announced, tokenworker.Stale, nil},

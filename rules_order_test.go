@@ -141,12 +141,13 @@ func mustBeSound(t *rapid.T, r *tokenworker.Record) {
 		t.Fatalf("a %s record has stamp %s, its last disconnect %s", r.Status, r.Stamp, r.Disconnected)
 	case r.Status == tokenworker.Disconnected && len(r.Revoke) > 0:
 		t.Fatal("a tombstone has something to revoke")
-	case r.RevokeAt.IsZero() != (len(r.Revoke) == 0):
-		t.Fatalf("%d sets wait for revocation, since %s", len(r.Revoke), r.RevokeAt)
-	case (len(r.Revoke) > 0 || r.Status == tokenworker.Disconnecting) && r.DueAt.IsZero():
-		t.Fatal("sets wait for revocation, and nobody will look")
-	case (r.Status == tokenworker.Disconnected || r.Status == tokenworker.ReauthRequired && len(r.Revoke) == 0) &&
-		r.Owed == nil && !r.DueAt.IsZero():
+	case r.RevokeAt.IsZero() != (len(r.Revoke) == 0 && r.Status != tokenworker.Disconnecting): // NotStuck
+		t.Fatalf("a %s record has %d sets to revoke, due at %s", r.Status, len(r.Revoke), r.RevokeAt)
+	case r.RevokeAt.IsZero() != r.RevokeSince.IsZero():
+		t.Fatalf("revocations are due at %s, and wait since %s", r.RevokeAt, r.RevokeSince)
+	case r.Owed != nil && r.Due().IsZero(): // Found
+		t.Fatal("the record owes something, and nobody will look")
+	case r.Status != tokenworker.Active && r.Status != tokenworker.Disconnecting && r.Owed == nil && !r.DueAt.IsZero():
 		t.Fatalf("a %s record is due for nothing, and will be for ever", r.Status)
 	case sets > tokenworker.MaxRevoke+1, len(r.Seen) > tokenworker.MaxSeen, len(r.Spent) > tokenworker.MaxSpent:
 		t.Fatalf("%d sets, %d ids, %d fingerprints", sets, len(r.Seen), len(r.Spent))

@@ -63,7 +63,6 @@ func failing(f Failure, end func(next *Record)) Rule {
 		}
 		next := *r
 		next.fail(f)
-		next.lookAgain(f.DueAt)
 		end(&next)
 		return next, Applied, nil
 	}
@@ -80,53 +79,42 @@ func Expiring(from Fence, f Failure) Rule {
 		}
 		next := *r
 		next.fail(f)
-		next.lookAgain(f.DueAt)
 		next.Status = ReauthRequired
 		return next, Applied, nil
 	}
 }
 
-// Postponing is the rule for a record that could not be attempted at all, and must not be found due again at once ahead of
-// those that can be helped. What is due for nothing any more does not become due by it. Without a code nothing has failed:
-// another attempt holds the record.
+// Postponing is the rule for a set that could not be attempted at all, and must not be found due again at once ahead of
+// those that can be helped. Without a code nothing has failed: the set is not due before that time.
 func Postponing(from Fence, f Failure) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Fence != from || r.Status != Active && !r.mustRevoke() {
+		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
 		next := *r
-		if f.Code != "" {
+		if f.Code == "" {
+			next.DueAt = f.DueAt
+		} else {
 			next.fail(f)
 		}
-		next.DueAt = f.DueAt
 		return next, Applied, nil
 	}
 }
 
-// lookAgain makes the record due at a time (zero: never), but never later than what waits for revocation already is.
-func (r *Record) lookAgain(at time.Time) {
-	if r.RevokeAt.IsZero() || !at.IsZero() && at.Before(r.DueAt) {
-		r.DueAt = at
-	}
-}
-
-// mustRevoke reports whether there is a revocation to end.
-func (r *Record) mustRevoke() bool { return !r.RevokeAt.IsZero() || r.Status == Disconnecting }
-
 // fail counts a failure.
 func (r *Record) fail(f Failure) {
-	r.Failures, r.FailureCode = r.Failures+1, f.Code
+	r.Failures, r.FailureCode, r.DueAt = r.Failures+1, f.Code, f.DueAt
 	if f.Owed != nil {
 		r.Owed = f.Owed
 	}
 }
 
-// Announced is the rule that crosses off what was owed. A record that is due for nothing else, because nothing is to be
-// refreshed or revoked, is due at dueAt from then on (zero: never).
-func Announced(o Owed, dueAt time.Time) Rule {
+// Announced is the rule that crosses off what was owed. Without a set to refresh, a record is then due for its revocations
+// alone.
+func Announced(o Owed) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
@@ -136,8 +124,8 @@ func Announced(o Owed, dueAt time.Time) Rule {
 		}
 		next := *r
 		next.Owed = nil
-		if r.Status != Active && !r.mustRevoke() {
-			next.DueAt = dueAt
+		if r.Status != Active {
+			next.DueAt = time.Time{}
 		}
 		return next, Applied, nil
 	}
@@ -147,7 +135,7 @@ func Announced(o Owed, dueAt time.Time) Rule {
 // it has expired: revoking twice is harmless. The error is [ErrFenced].
 func ClaimRevocations(c Claim, now time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
-		if r == nil || !r.mustRevoke() {
+		if r == nil || r.RevokeAt.IsZero() {
 			return Record{}, 0, ErrFenced
 		}
 		if r.Revoking != nil && r.Revoking.Attempt != c.Attempt && now.Before(r.Revoking.Until) {
@@ -163,16 +151,16 @@ func ClaimRevocations(c Claim, now time.Time) Rule {
 type Revocation struct {
 	Attempt AttemptID
 	Done    [][]byte  // the sealed sets that need no further attempt: revoked, or given up
-	Code    string    // why the rest remains; empty: nothing remains
-	DueAt   time.Time // when to look again, at what remains or for what is owed
-	Refresh time.Time // when an active record is due, if nothing remains
+	Left    [][]byte  // those that need one
+	Code    string    // why; empty: none is left
+	RetryAt time.Time // when to try them again
+	DueAt   time.Time // when to look at what is owed
 	Remove  time.Time // when the store may forget the tombstone
 	Owed    *Owed
 }
 
-// Revoked is the rule for the end of an attempt to revoke. A record that is disconnecting and has nothing left to revoke
-// becomes a tombstone without secrets. The set of an active one may have died with what was revoked, also where the record
-// had dropped that meanwhile: it is due at Refresh.
+// Revoked is the rule for the end of an attempt to revoke. What joined the list meanwhile is due as it was. A record that is
+// disconnecting and has nothing left to revoke becomes a tombstone without secrets; a set beside it keeps its own due time.
 func Revoked(v Revocation) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
@@ -182,7 +170,7 @@ func Revoked(v Revocation) Rule {
 			return *r, Repeated, nil
 		}
 		next := *r
-		next.Revoke = without(r.Revoke, v.Done)
+		next.Revoke = without(r.Revoke, v.Done) // RemoveDone
 		if r.Revoking != nil && r.Revoking.Attempt == v.Attempt {
 			next.Revoking = nil
 		}
@@ -190,18 +178,22 @@ func Revoked(v Revocation) Rule {
 			next.Owed = v.Owed
 		}
 		switch {
-		case len(next.Revoke) > 0:
-			next.Failures, next.FailureCode, next.DueAt = r.Failures+1, v.Code, v.DueAt
-		case r.Status == Active:
-			next.RevokeAt, next.DueAt = time.Time{}, v.Refresh
-		case r.Status == ReauthRequired:
-			next.RevokeAt, next.DueAt = time.Time{}, v.DueAt
-		case r.Status == Disconnecting:
-			next = Record{
-				Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-				DueAt: v.DueAt, Seen: r.Seen, Spent: r.Spent, FailureCode: v.Code, Owed: next.Owed, RemoveAt: v.Remove,
-				Revision: r.Revision,
+		case len(next.Revoke) > 0: // DueAgain
+			if len(without(next.Revoke, v.Left)) == 0 {
+				next.RevokeAt = v.RetryAt
 			}
+			if r.Status == Disconnecting && len(v.Left) > 0 {
+				next.Failures, next.FailureCode = r.Failures+1, v.Code
+			}
+		case r.Status == Disconnecting:
+			owed := next.Owed
+			next = r.tombstone(v.Remove)
+			next.FailureCode, next.Owed = v.Code, owed
+		default:
+			next.RevokeAt, next.RevokeSince = time.Time{}, time.Time{}
+		}
+		if next.Owed != nil && next.Due().IsZero() { // DueWhileOwed
+			next.DueAt = v.DueAt
 		}
 		return next, Applied, nil
 	}
@@ -229,7 +221,7 @@ func Warning(from Fence, end time.Time, o *Owed) Rule {
 			return *r, Stale, nil
 		}
 		next := *r
-		next.lookAgain(end)
+		next.DueAt = end
 		if r.Warned {
 			return next, Repeated, nil
 		}

@@ -124,8 +124,16 @@ func TestCommit(t *testing.T) {
 		},
 		{"a set declared dead recovers", holding(5, reauthRequired), commit(), tokenworker.Applied, edits{saved}},
 		{
-			"what waits for revocation stays due", holding(5, waiting(1)), commit(), tokenworker.Applied,
-			edits{saved, func(r *tokenworker.Record) { r.DueAt = r.RevokeAt }},
+			"what waits for revocation keeps its own due time", holding(5, waiting(1)), commit(), tokenworker.Applied, edits{saved},
+		},
+		{
+			"a refresh before the check that follows a disconnect does not replace it",
+			holding(5, lastDisconnect(3), dueAt(noon.Add(8*time.Hour+time.Minute))), commit(), tokenworker.Applied,
+			edits{saved, dueAt(noon.Add(8*time.Hour + time.Minute))},
+		},
+		{
+			"where revocation spares newer grants there is no check", holding(5, lastDisconnect(3), dueAt(noon.Add(8*time.Hour+time.Minute))),
+			commit(keep), tokenworker.Applied, edits{saved},
 		},
 		{"no record, nothing to save", nil, commit(), tokenworker.Stale, nil},
 		{"saved already, its reply lost: nothing changes", holding(5, saved), commit(), tokenworker.Repeated, nil},
@@ -140,13 +148,13 @@ func TestCommit(t *testing.T) {
 		},
 		{
 			"disconnected meanwhile: the minted set is revoked", revoking(9), commit(), tokenworker.Revoking,
-			edits{listed(sealed(1), minted)},
+			edits{listed(sealed(1), minted), func(r *tokenworker.Record) { r.RevokeAt = noon.Add(8 * time.Hour) }},
 		},
 		{
 			"disconnected and revoked meanwhile: the minted set wakes the tombstone", tombstone(9), commit(), tokenworker.Revoking,
 			edits{listed(minted), func(r *tokenworker.Record) {
 				r.Status, r.RemoveAt = tokenworker.Disconnecting, time.Time{}
-				r.RevokeAt, r.DueAt = noon.Add(8*time.Hour), noon.Add(8*time.Hour)
+				r.RevokeAt, r.RevokeSince = noon.Add(8*time.Hour), noon.Add(8*time.Hour)
 			}},
 		},
 		{
@@ -155,7 +163,7 @@ func TestCommit(t *testing.T) {
 		{
 			"disconnected, then acquired again: revoked where that spares the new grant", holding(12, lastDisconnect(9)), commit(keep),
 			tokenworker.Revoking,
-			edits{listed(minted), func(r *tokenworker.Record) { r.RevokeAt, r.DueAt = noon.Add(8*time.Hour), noon.Add(8*time.Hour) }},
+			edits{listed(minted), func(r *tokenworker.Record) { r.RevokeAt, r.RevokeSince = noon.Add(8*time.Hour), noon.Add(8*time.Hour) }},
 		},
 		{
 			"disconnected, then acquired again: dropped where that would kill the new grant", holding(12, lastDisconnect(9)), commit(),

@@ -35,9 +35,46 @@ func TestAcquire(t *testing.T) {
 			}},
 		},
 		{
-			"a new grant that a revocation under way may reach is checked at once", revoking(5, revokes(1)), acquire(9),
-			tokenworker.Applied,
-			edits{becomes(holding(9, lastDisconnect(5), dueAt(entered(9)))), func(r *tokenworker.Record) {
+			"a new grant that a revocation may still reach is checked when it has arrived", revoking(5, revokes(1)),
+			acquire(9, checkAt(entered(12))), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5), dueAt(entered(12)))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"so is one whose revocation was over by then, but perhaps not when the user granted", tombstone(5),
+			acquire(9, checkAt(entered(12))), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5), dueAt(entered(12)))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"so is one that is never due by itself", tombstone(5), acquire(9, checkAt(entered(12)), neverDue), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5), dueAt(entered(12)))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"a refresh that is due before that is the check", tombstone(5), acquire(9, checkAt(entered(99))), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"without a disconnect there is nothing to check", holding(5), acquire(9, checkAt(entered(12))), tokenworker.Applied,
+			edits{becomes(holding(9)), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"nor where revocation spares the new grant", tombstone(5), acquire(9, checkAt(entered(12)), keep), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
+			}},
+		},
+		{
+			"a record that owes something is due, though its set never is", holding(5, owes(1)), acquire(9, neverDue),
+			tokenworker.Applied, edits{becomes(holding(9, owes(1), dueAt(entered(9)))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
 			}},
 		},
@@ -46,7 +83,7 @@ func TestAcquire(t *testing.T) {
 			tokenworker.Applied,
 			edits{becomes(holding(9, lastDisconnect(5), revokes(1))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
-				r.Revoke, r.RevokeAt, r.DueAt = [][]byte{sealed(1)}, entered(5), entered(5)
+				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(1)}, entered(5), entered(5)
 			}},
 		},
 		{
@@ -65,6 +102,11 @@ func TestAcquire(t *testing.T) {
 		{
 			"a token that may be spent is noted and no more, under however new a stamp", holding(5, spent(7)),
 			acquire(9, spends(7)), tokenworker.Spent, edits{seen(9)},
+		},
+		{
+			"a tombstone outlives by as much what it was measured against last", edited(*tombstone(5), spent(7)),
+			acquire(9, spends(7), func(a *tokenworker.Acquisition) { a.Entered = noon.Add(2000 * time.Hour) }), tokenworker.Spent,
+			edits{seen(9), func(r *tokenworker.Record) { r.RemoveAt = noon.Add(2000*time.Hour + tokenworker.TombstoneAge) }},
 		},
 		{
 			"another token than the spent one is applied, and what is spent stays known", holding(5, spent(7)),
@@ -92,11 +134,18 @@ func TestAcquire(t *testing.T) {
 			}},
 		},
 		{
-			"revocations that spare the new grant stay, and are due before its refresh", revoking(5), acquire(9, keep),
+			"revocations that spare the new grant stay, and each has its own due time", revoking(5), acquire(9, keep),
 			tokenworker.Applied,
 			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
-				r.Revoke, r.RevokeAt, r.DueAt = [][]byte{sealed(1)}, entered(5), entered(5)
+				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(1)}, entered(5), entered(5)
+			}},
+		},
+		{
+			"a disconnect with nothing to revoke leaves nothing to a new grant",
+			revoking(5, func(r *tokenworker.Record) { r.Revoke = nil }), acquire(9, keep), tokenworker.Applied,
+			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
+				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
 			}},
 		},
 		{
@@ -105,13 +154,14 @@ func TestAcquire(t *testing.T) {
 			edits{becomes(holding(5)), func(r *tokenworker.Record) { r.Seen = []tokenworker.EventID{event(1).ID, event(5).ID} }},
 		},
 		{
-			"an acquisition older than the disconnect is revoked", revoking(5), acquire(3), tokenworker.Revoking,
-			edits{seen(3), func(r *tokenworker.Record) { r.Revoke = [][]byte{sealed(1), sealed(3)} }},
+			"an acquisition older than the disconnect is revoked, at once though another revocation waits for its next try",
+			revoking(5, func(r *tokenworker.Record) { r.RevokeAt = entered(99) }), acquire(3), tokenworker.Revoking,
+			edits{seen(3), func(r *tokenworker.Record) { r.Revoke, r.RevokeAt = [][]byte{sealed(1), sealed(3)}, entered(3) }},
 		},
 		{
 			"an acquisition older than the disconnect wakes the tombstone", tombstone(5), acquire(3), tokenworker.Revoking,
 			edits{seen(3), func(r *tokenworker.Record) {
-				r.Status, r.Revoke, r.RevokeAt, r.DueAt = tokenworker.Disconnecting, [][]byte{sealed(3)}, entered(3), entered(3)
+				r.Status, r.Revoke, r.RevokeAt, r.RevokeSince = tokenworker.Disconnecting, [][]byte{sealed(3)}, entered(3), entered(3)
 				r.RemoveAt = time.Time{}
 			}},
 		},
@@ -123,7 +173,7 @@ func TestAcquire(t *testing.T) {
 			"beside a newer grant that a revocation spares, a late acquisition is revoked",
 			holding(9, lastDisconnect(5)), acquire(3, keep), tokenworker.Revoking,
 			edits{seen(3), func(r *tokenworker.Record) {
-				r.Revoke, r.RevokeAt, r.DueAt = [][]byte{sealed(3)}, entered(3), entered(3)
+				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(3)}, entered(3), entered(3)
 			}},
 		},
 		{
@@ -140,7 +190,7 @@ func TestAcquire(t *testing.T) {
 			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
 				r.Revoke = [][]byte{sealed(1), sealed(100), sealed(101), sealed(102)}
-				r.RevokeAt, r.DueAt = entered(5), entered(5)
+				r.RevokeAt, r.RevokeSince = entered(5), entered(5)
 			}},
 		},
 		{
@@ -167,12 +217,15 @@ func TestDisconnect(t *testing.T) {
 			r.Status, r.Fence, r.Entered, r.Disconnected = tokenworker.Disconnecting, tokenworker.Fence{Stamp: stamp(seq)}, entered(seq), stamp(seq)
 			r.Claim, r.Sealed, r.RemoveAt = nil, nil, time.Time{}
 			r.ExpiresAt, r.GrantExpiresAt = time.Time{}, time.Time{}
-			r.DueAt = entered(seq)
+			r.DueAt, r.RevokeAt = time.Time{}, entered(seq)
+			if r.RevokeSince.IsZero() {
+				r.RevokeSince = entered(seq)
+			}
 			r.Seen = append(slices.Clone(r.Seen), event(seq).ID)
 		}
 	}
 	firstToRevoke := func(seq uint64, sets ...[]byte) func(*tokenworker.Record) {
-		return func(r *tokenworker.Record) { r.Revoke, r.RevokeAt = sets, entered(seq) }
+		return func(r *tokenworker.Record) { r.Revoke, r.RevokeSince = sets, entered(seq) }
 	}
 	for _, tc := range []verdictCase{
 		{

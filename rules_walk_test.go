@@ -48,6 +48,7 @@ type sweep struct {
 	id   tokenworker.AttemptID
 	sets [][]byte // as it has claimed them
 	done [][]byte
+	left [][]byte
 	sent bool
 }
 
@@ -72,6 +73,7 @@ type world struct {
 	wire     []request
 	rescue   []attempt
 	sweeps   []*sweep
+	tried    map[string]bool    // sets that somebody has tried to revoke
 	owed     []tokenworker.Owed // what was written and is not yet announced
 	attempts byte
 	swept    byte
@@ -159,8 +161,10 @@ func (w *world) deliverOne(i int) {
 		next, verdict, err = w.record.Disconnect(&tokenworker.Disconnection{Event: m.Event})
 	} else {
 		next, verdict, err = w.record.Acquire(&tokenworker.Acquisition{
-			Event: m.Event, Sealed: m.set, Spendable: token{m.family, 0}.fingerprint(), KeepRevocations: w.keep,
+			Event: m.Event, Sealed: m.set, Spendable: token{m.family, 0}.fingerprint(), KeepRevocations: w.keep, CheckAt: noon,
 		})
+		unchecked := verdict == tokenworker.Applied && !w.keep && !next.Disconnected.IsZero() && next.DueAt.After(noon)
+		w.must(!unchecked, "KnownDead broke: nobody looks whether a revocation has ended the new grant")
 	}
 	if err != nil {
 		w.Fatal(err)
@@ -238,7 +242,7 @@ func (w *world) fails(a *attempt, as func(tokenworker.Failure) tokenworker.Rule)
 
 // announce crosses off what was owed, whatever has become of the record since.
 func (w *world) announce(i int) {
-	_, _ = w.update(w.T, tokenworker.Announced(w.owed[i], time.Time{}))
+	_, _ = w.update(w.T, tokenworker.Announced(w.owed[i]))
 	w.owed = slices.Delete(w.owed, i, i+1)
 }
 
@@ -331,7 +335,9 @@ func (w *world) revoking(may func(bool, func(), string, ...any)) {
 func (w *world) sendRevocations(s *sweep) {
 	s.sent = true
 	for _, set := range s.sets {
+		w.tried[string(set)] = true
 		if rapid.IntRange(0, 3).Draw(w.T, "cannot be revoked") == 0 {
+			s.left = append(s.left, set)
 			continue
 		}
 		if k := w.sets[string(set)]; k.generation == w.current[k.family] {
@@ -343,7 +349,12 @@ func (w *world) sendRevocations(s *sweep) {
 
 func (w *world) endSweep(s *sweep) {
 	o := tokenworker.Owed{Attempt: s.id}
-	verdict, _ := w.update(w.T, tokenworker.Revoked(tokenworker.Revocation{Attempt: s.id, Done: s.done, DueAt: noon, Owed: &o}))
+	retry := noon.Add(24 * time.Hour)
+	verdict, _ := w.update(w.T, tokenworker.Revoked(tokenworker.Revocation{
+		Attempt: s.id, Done: s.done, Left: s.left, RetryAt: retry, DueAt: noon, Owed: &o,
+	}))
+	untried := slices.ContainsFunc(w.record.Revoke, func(set []byte) bool { return !w.tried[string(set)] })
+	w.must(!untried || w.record.RevokeAt.Before(retry), "what joined the list meanwhile has to wait")
 	if verdict == tokenworker.Applied {
 		w.owed = append(w.owed, o)
 	}
@@ -358,7 +369,8 @@ func (w *world) held(family int) bool {
 		slices.ContainsFunc(w.rescue, func(a attempt) bool { return a.minted == k })
 }
 
-// check is the model's invariants that hold at every step; Gone is in mustBeSound, OneUse in send.
+// check is the model's invariants that hold at every step; Gone and those of Revocation.tla and Owed.tla are in mustBeSound,
+// OneUse in send.
 func (w *world) check() {
 	if w.record == nil || w.record.Sealed == nil {
 		return
@@ -417,6 +429,7 @@ func walk(t *rapid.T) {
 	w := &world{
 		T: t, fold: fold{keep: rapid.Bool().Draw(t, "keep")}, sets: make(map[string]token),
 		current: make(map[int]int), dead: make(map[int]bool), lost: make(map[int]bool), posted: make(map[token]bool),
+		tried: make(map[string]bool),
 	}
 	for range rapid.IntRange(10, 60).Draw(t, "length") {
 		if steps := w.steps(); len(steps) > 0 {

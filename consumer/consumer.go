@@ -55,6 +55,9 @@ type Policy struct {
 	// NarrowRevocation: revoking a token reaches no further than the token or its family, so it cannot harm a newer
 	// grant. False is the safe answer: revocations still pending when a connection comes back are dropped.
 	NarrowRevocation bool
+
+	// CheckAfter is how long after a moment no request of a revocation that was begun before it can still arrive.
+	CheckAfter time.Duration
 }
 
 // Config is how a [Worker] is set up. Zero values mean the defaults.

@@ -37,6 +37,7 @@ func decode(it item) (tokenworker.Record, error) {
 		},
 		DueAt:       d.time(fieldDue),
 		RevokeAt:    d.time(fieldRevokeAt),
+		RevokeSince: d.time(fieldRevokeSince),
 		Revoke:      d.list(fieldRevoke),
 		Claim:       d.claim(fieldClaim),
 		Revoking:    d.claim(fieldRevoking),
@@ -50,6 +51,9 @@ func decode(it item) (tokenworker.Record, error) {
 		RefreshedAt: d.time(fieldRefreshed),
 		RemoveAt:    d.time(fieldRemove),
 		Revision:    d.attempt(d.item, fieldWrittenBy.name()),
+	}
+	if !r.RevokeAt.IsZero() {
+		r.DueAt = d.time(fieldSetDue)
 	}
 	if sealed := d.list(fieldSealed); len(sealed) > 0 {
 		r.Sealed = sealed[0]

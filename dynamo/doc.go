@@ -27,8 +27,10 @@
 //	disc_seq          N
 //	sealed            L    of one B: the current token set, sealed (package kmsenc). A list, so that list_append can move it
 //	revoke_list       L    of B: sealed sets to revoke, oldest first
-//	revoke_at         N    since when something has waited for revocation
+//	revoke_at         N    when to try next to revoke it
+//	revoke_since      N    since when something has waited for revocation
 //	due_at            N    when the rotator should look at the record
+//	set_due_at        N    only beside revoke_at: when the set, or what is owed, is due by itself; due_at is the earlier of the two
 //	due_shard         S    there exactly when due_at is: <provider>#<FNV-1a 64 of org:provider:company, modulo due_shards>
 //	claim             M    an attempt to refresh that is unresolved: owner S, attempt B (16 bytes), at N, until N,
 //	                       last_resort BOOL
@@ -84,7 +86,7 @@
 // the rule gives for the simplest record it applies to, and their conditions admit exactly the records on which the rule
 // does the same. For an acquisition:
 //
-//	SET conn_status = :conn_status, stamp_epoch = :stamp_epoch, ..., sealed = :sealed, due_at = ...
+//	SET conn_status = :conn_status, stamp_epoch = :stamp_epoch, ..., sealed = :sealed, due_at = :due_at
 //	REMOVE claim, failures, failure_code, warned, refreshed_at, remove_at, and every detail that the new set does not have
 //	ADD seen_ids :seen_ids
 //	if attribute_not_exists(org) OR (
@@ -93,13 +95,13 @@
 //	   AND size(seen_ids) < :max_seen                                                             room for its id (56)
 //	   AND NOT contains(spent_prints, :spendable))                                                no resync of a spent token
 //
-// Where pending revocations stay (KeepRevocations), due_at = if_not_exists(revoke_at, :due_at), and the revoke list must
-// have room beside the new set; otherwise revoke_list and revoke_at are removed, and there must be no revoking, because what
-// is being revoked may take the new grant with it. For a disconnect of a record with a set:
+// Where pending revocations stay (KeepRevocations) there must be none; otherwise the record must never have been
+// disconnected, because what was revoked then may take the new grant with it. A set that is never due must not have to
+// make a record due that owes something. For a disconnect of a record with a set:
 //
 //	SET revoke_list = list_append(if_not_exists(revoke_list, :empty), sealed),
-//	    revoke_at = if_not_exists(revoke_at, :entered), ...
-//	REMOVE sealed, claim, failures, failure_code, warned, expires_at, grant_expires_at, remove_at
+//	    revoke_at = :revoke_at, revoke_since = if_not_exists(revoke_since, :revoke_since), ...
+//	REMOVE sealed, set_due_at, claim, failures, failure_code, warned, expires_at, grant_expires_at, remove_at
 //	ADD seen_ids :seen_ids
 //	if attribute_exists(sealed) AND newer AND no repeat AND room (64: disconnects have more)
 //

@@ -12,9 +12,9 @@ const (
 	newer     = "(stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))"
 	unseen    = "NOT contains(seen_ids, :id) AND size(seen_ids) < :max_seen"
 	unspent   = "NOT contains(spent_prints, :spendable)"
-	fits      = "(attribute_not_exists(revoke_list) OR size(revoke_list) <= :max_revoke)"
 	noRevokes = "attribute_not_exists(revoke_at)"
-	quiet     = "attribute_not_exists(revoking)"
+	connected = "attribute_not_exists(disc_epoch)"
+	nothing   = "attribute_not_exists(owed)"
 )
 
 // Acquire applies a token-acquired event. Usually it is one write, with no read before it: the event is news, or the first
@@ -35,21 +35,19 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	c := newChange(encode(&first, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
-		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned)
+		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
 	condition := newer + " AND " + unseen
 	if a.Spendable != (tokenworker.Fingerprint{}) {
 		condition += " AND " + unspent
 		c.values[":spendable"] = blob(a.Spendable[:])
 	}
 	if a.KeepRevocations {
-		condition += " AND " + fits
-		c.values[":max_revoke"] = limit(tokenworker.MaxRevoke)
-		if noRevoke := c.writeDueUnlessRevoking(); noRevoke != "" {
-			condition += " AND " + noRevoke
-		}
-	} else { // a revocation on its way may reach the new grant: the rule says what then
-		condition += " AND " + quiet
-		c.write(fieldDue, fieldDueShard, fieldRevoke, fieldRevokeAt)
+		condition += " AND " + noRevokes
+	} else { // what a disconnect has led to may reach the new grant: the rule says what then
+		condition += " AND " + connected
+	}
+	if a.DueAt.IsZero() {
+		condition += " AND " + nothing
 	}
 	c.remember(a.ID, tokenworker.MaxSeen-tokenworker.SeenSpare)
 	c.condition = "attribute_not_exists(org) OR (" + condition + ")"
@@ -74,10 +72,10 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 	at, attempt := addressOf(d.Key), tokenworker.NewAttemptID()
 	c := newChange(encode(&next, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldDiscEpoch, fieldDiscSequence,
-		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldClaim, fieldRemove, fieldFailures,
+		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldSetDue, fieldRevokeAt, fieldClaim, fieldRemove, fieldFailures,
 		fieldFailureCode, fieldWarned)
 	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
-	c.assign(fieldRevokeAt, "if_not_exists(revoke_at, :revoke_at)", c.next[fieldRevokeAt])
+	c.assign(fieldRevokeSince, "if_not_exists(revoke_since, :revoke_since)", c.next[fieldRevokeSince])
 	c.remember(d.ID, tokenworker.MaxSeen)
 	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen
 
@@ -96,20 +94,6 @@ func (c *change) remember(id tokenworker.EventID, room int) {
 	c.values[string(fieldSeen)] = c.next[fieldSeen]
 	c.values[":id"] = blob(idBytes(id))
 	c.values[":max_seen"] = limit(room)
-}
-
-// writeDueUnlessRevoking writes when the record is due, which is when something has waited for revocation where
-// something does. One expression cannot say that a time is removed unless another is there: a record that is otherwise
-// never due needs the condition that is returned.
-func (c *change) writeDueUnlessRevoking() (condition string) {
-	due, isDue := c.next[fieldDue]
-	if !isDue {
-		c.write(fieldDue, fieldDueShard)
-		return noRevokes
-	}
-	c.assign(fieldDue, "if_not_exists(revoke_at, :due_at)", due)
-	c.write(fieldDueShard)
-	return ""
 }
 
 // checkSize reports a sealed set that is too large to be stored.

@@ -36,7 +36,9 @@ const (
 	fieldConsent        field = ":consent_ref"
 	fieldDue            field = ":due_at"
 	fieldDueShard       field = ":due_shard"
+	fieldSetDue         field = ":set_due_at"
 	fieldRevokeAt       field = ":revoke_at"
+	fieldRevokeSince    field = ":revoke_since"
 	fieldRevoke         field = ":revoke_list"
 	fieldClaim          field = ":claim"
 	fieldRevoking       field = ":revoking"
@@ -106,11 +108,15 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	}
 	v.text(fieldProviderConnID, r.ProviderConnectionID)
 	v.text(fieldConsent, r.ConsentRef)
-	v.time(fieldDue, r.DueAt)
-	if !r.DueAt.IsZero() {
+	v.time(fieldDue, r.Due())
+	if !r.Due().IsZero() {
 		v[fieldDueShard] = str(dueShard)
 	}
+	if !r.RevokeAt.IsZero() {
+		v.time(fieldSetDue, r.DueAt)
+	}
 	v.time(fieldRevokeAt, r.RevokeAt)
+	v.time(fieldRevokeSince, r.RevokeSince)
 	if len(r.Revoke) > 0 {
 		v[fieldRevoke] = list(r.Revoke)
 	}

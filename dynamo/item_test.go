@@ -39,7 +39,7 @@ func fullRecord() tokenworker.Record {
 			ExpiresAt: at(1), GrantExpiresAt: at(2), Scope: "read write", Subject: "subject", Issuer: "https://issuer.example",
 			ProviderConnectionID: "connection", ConsentRef: "consent",
 		},
-		DueAt: at(3), RevokeAt: at(4), Revoke: [][]byte{[]byte("older set"), []byte("newer set")},
+		DueAt: at(5), RevokeAt: at(4), RevokeSince: at(3), Revoke: [][]byte{[]byte("older set"), []byte("newer set")},
 		Claim: &tokenworker.Claim{
 			Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, At: at(4), Until: at(5), LastResort: true,
 		},

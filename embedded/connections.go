@@ -201,7 +201,7 @@ func writeRecord(ctx context.Context, st statements, r *tokenworker.Record) erro
 		return err
 	}
 	_, err = st[upsertRecord].ExecContext(ctx, tokenworker.EscapePart(r.Key.OrgID), connOf(r.Key),
-		unixOrNull(r.DueAt), sql.NullString{String: r.Subject, Valid: r.Subject != ""}, r.Sealed, record)
+		unixOrNull(r.Due()), sql.NullString{String: r.Subject, Valid: r.Subject != ""}, r.Sealed, record)
 	return dbError("writing a connection", err)
 }
 

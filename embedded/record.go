@@ -30,9 +30,10 @@ type recordJSON struct {
 	ProviderConnectionID string   `json:"provider_connection_id,omitzero"`
 	ConsentRef           string   `json:"consent_ref,omitzero"`
 
-	DueAt    unixTime `json:"due_at,omitzero"`
-	RevokeAt unixTime `json:"revoke_at,omitzero"`
-	Revoke   [][]byte `json:"revoke,omitempty"`
+	DueAt       unixTime `json:"due_at,omitzero"`
+	RevokeAt    unixTime `json:"revoke_at,omitzero"`
+	RevokeSince unixTime `json:"revoke_since,omitzero"`
+	Revoke      [][]byte `json:"revoke,omitempty"`
 
 	Claim    *claimJSON `json:"claim,omitempty"`
 	Revoking *claimJSON `json:"revoking,omitempty"`
@@ -114,7 +115,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		ExpiresAt: unixTime{r.ExpiresAt}, GrantExpiresAt: unixTime{r.GrantExpiresAt},
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer,
 		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef,
-		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, Revoke: r.Revoke,
+		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, RevokeSince: unixTime{r.RevokeSince}, Revoke: r.Revoke,
 		Claim: encodeClaim(r.Claim), Revoking: encodeClaim(r.Revoking),
 		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
@@ -155,7 +156,7 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 			Scope: w.Scope, Subject: w.Subject, Issuer: w.Issuer,
 			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
 		},
-		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, Revoke: w.Revoke,
+		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time, Revoke: w.Revoke,
 		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(), Owed: w.Owed.decode(),
 		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,

@@ -41,7 +41,7 @@ func fullRecord() tokenworker.Record {
 			ExpiresAt: at(2), GrantExpiresAt: at(30), Scope: "read write", Subject: "user-1",
 			Issuer: "https://issuer.example", ProviderConnectionID: "conn-1", ConsentRef: "consent-1",
 		},
-		DueAt: at(3), RevokeAt: at(4), Revoke: [][]byte{[]byte("older"), []byte("oldest")},
+		DueAt: at(3), RevokeAt: at(4), RevokeSince: at(1), Revoke: [][]byte{[]byte("older"), []byte("oldest")},
 		Claim:    &tokenworker.Claim{Owner: "replica-1", Attempt: attempt, At: at(4), Until: at(5), LastResort: true},
 		Revoking: &tokenworker.Claim{Owner: "replica-2", Attempt: attempt, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
@@ -120,7 +120,8 @@ func drawRecord(t *rapid.T) tokenworker.Record {
 			ExpiresAt: moment.Draw(t, "expires"), Scope: text.Draw(t, "scope"), Subject: text.Draw(t, "subject"),
 		},
 		Entered: moment.Draw(t, "entered"), Disconnected: stamps.Draw(t, "disconnected"),
-		DueAt: moment.Draw(t, "due"), RevokeAt: moment.Draw(t, "revoke at"), RemoveAt: moment.Draw(t, "remove"),
+		DueAt: moment.Draw(t, "due"), RevokeAt: moment.Draw(t, "revoke at"),
+		RevokeSince: moment.Draw(t, "revoke since"), RemoveAt: moment.Draw(t, "remove"),
 	}
 	for _, claim := range []**tokenworker.Claim{&r.Claim, &r.Revoking} {
 		if rapid.Bool().Draw(t, "claimed") {

@@ -150,6 +150,7 @@ func TestWhatIsLateBringsNothingBack(t *testing.T) {
 	must(t, err)
 	_, v, err := r.db.Update(t.Context(), tokenworker.Record{Key: k}, tokenworker.Committing(&tokenworker.Refresh{
 		Key: k, From: before.Fence, Sealed: sealed, Attempt: tokenworker.NewAttemptID(), KeepRevocations: true,
+		RefreshedAt: time.Now(),
 	}))
 	must(t, err)
 	if v != tokenworker.Revoking {

@@ -126,7 +126,7 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 		if err != nil {
 			return n, err
 		}
-		if r.pending(&rec) && rec.DueAt.Before(until) {
+		if r.pending(&rec) && rec.RevokeAt.Before(until) {
 			n++
 		}
 	}

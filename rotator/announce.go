@@ -56,7 +56,7 @@ func (r *Rotator) crossOff(ctx context.Context, rec tokenworker.Record) error {
 	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {
 		return nil
 	}
-	_, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed, time.Time{}))
+	_, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed))
 	return err
 }
 
@@ -78,7 +78,7 @@ func (r *Rotator) settleOwed(ctx context.Context, rec tokenworker.Record) (token
 	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {
 		return rec, nil // the write that follows replaces the note
 	}
-	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed, time.Time{}))
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed))
 	return next, err
 }
 

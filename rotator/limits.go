@@ -9,6 +9,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 	"golang.org/x/time/rate"
 
+	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/provider"
 )
 
@@ -22,7 +23,8 @@ const (
 	// defaultRate is how many requests a second one replica sends to a provider whose limit is not known.
 	defaultRate = 50
 
-	// tripAfter is how many requests in a row must end without an answer before a provider is paused, for circuitOpen.
+	// tripAfter is for how many connections in a row requests must end without an answer before a provider is paused, for
+	// circuitOpen. One connection alone, however often it is tried, says nothing about its provider.
 	tripAfter   = 10
 	circuitOpen = 30 * time.Second
 )
@@ -37,6 +39,9 @@ type limit struct {
 	slots   chan struct{}
 	rate    *rate.Limiter
 	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
+
+	mu      sync.Mutex
+	failing map[tokenworker.Key]struct{} // since the last answer
 }
 
 func (l *limits) of(id string, p provider.Policy) *limit {
@@ -53,21 +58,39 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 		perSecond = defaultRate
 	}
 	made := &limit{
-		slots: make(chan struct{}, concurrency),
-		rate:  rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
-		circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-			Name: id, MaxRequests: 1, Timeout: circuitOpen,
-			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
-		}),
+		slots:   make(chan struct{}, concurrency),
+		rate:    rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
+		failing: make(map[tokenworker.Key]struct{}),
 	}
+	made.circuit = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: id, MaxRequests: 1, Timeout: circuitOpen, ReadyToTrip: func(gobreaker.Counts) bool { return made.mustTrip() },
+	})
 	l.byID[id] = made
 	return made
 }
 
-// enter waits for its turn at a provider. The caller says how the request ended by done. It fails with errPaused, or when
+// note keeps count of the connections whose requests ended without an answer since the last one that did not. More than
+// trip the circuit need not be known.
+func (l *limit) note(k tokenworker.Key, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		clear(l.failing)
+	} else if len(l.failing) < tripAfter {
+		l.failing[k] = struct{}{}
+	}
+}
+
+func (l *limit) mustTrip() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.failing) >= tripAfter
+}
+
+// enter waits for the connection's turn at its provider. The caller says how the request ended by done. It fails with errPaused, or when
 // ctx ends.
-func (l *limits) enter(ctx context.Context, id string, p provider.Policy) (done func(provider.Answer), err error) {
-	li := l.of(id, p)
+func (l *limits) enter(ctx context.Context, k tokenworker.Key, p provider.Policy) (done func(provider.Answer), err error) {
+	li := l.of(k.ProviderID, p)
 	select {
 	case li.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -84,7 +107,9 @@ func (l *limits) enter(ctx context.Context, id string, p provider.Policy) (done 
 		return nil, errPaused
 	}
 	return func(a provider.Answer) {
-		report(circuitError(a))
+		err := circuitError(a)
+		li.note(k, err)
+		report(err)
 		leave()
 	}, nil
 }

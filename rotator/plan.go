@@ -17,16 +17,16 @@ const (
 	lastResort             // spend it again because nothing else can save the connection
 )
 
-// plan decides on an active record whose set can be refreshed, as a pure function of now. Forced says that it is to be
-// refreshed although it is not due.
+// plan decides on an active record whose set can be refreshed, as a pure function of now. A claim lasts for length. Forced
+// says that the set is to be refreshed although it is not due.
 //
 // A claim means that its token may have been posted. For a provider that rotates strictly, an expired claim frees nobody:
 // the access token that still works is served, and only when it has expired, and any paused process's request has timed out,
 // is the token posted once more.
-func plan(r *tokenworker.Record, p provider.Policy, now time.Time, forced bool) (step, time.Time) {
+func plan(r *tokenworker.Record, p provider.Policy, length time.Duration, now time.Time, forced bool) (step, time.Time) {
 	c := r.Claim
 	if c == nil {
-		if forced || !now.Before(r.DueAt) {
+		if forced || !r.DueAt.IsZero() && !now.Before(r.DueAt) {
 			return post, now
 		}
 		return wait, r.DueAt
@@ -38,10 +38,13 @@ func plan(r *tokenworker.Record, p provider.Policy, now time.Time, forced bool) 
 	if !forced && now.Before(r.DueAt) {
 		return wait, r.DueAt
 	}
+	settled := c.Until.Add(p.Margin)
 	switch {
 	case p.Rotation == provider.Static:
 		return repost, now
-	case p.Rotation == provider.Grace && now.Before(c.At.Add(p.GracePeriod)):
+	case now.Before(settled) && inWindow(c, p, length, settled):
+		return wait, settled // WaitWire
+	case !now.Before(settled) && inWindow(c, p, length, now):
 		return repost, now
 	}
 	at := lastResortAt(r, p)
@@ -51,23 +54,26 @@ func plan(r *tokenworker.Record, p provider.Policy, now time.Time, forced bool) 
 	return lastResort, now
 }
 
+// inWindow reports whether a token that a grace provider may have taken can be posted again at a time (RoomForPost): by the
+// end of the claim and the margin, when the request has arrived or never will, its window, counted from the first claim, is
+// still open. A window too short for that is never used, and the provider treated as a strict one.
+func inWindow(c *tokenworker.Claim, p provider.Policy, length time.Duration, at time.Time) bool {
+	return p.Rotation == provider.Grace && at.Add(length+p.Margin).Before(c.At.Add(p.GracePeriod))
+}
+
 // lastResortAt is when the token of a claimed record may be posted once more.
 func lastResortAt(r *tokenworker.Record, p provider.Policy) time.Time {
-	at := r.Claim.Until.Add(p.Margin)
-	if r.ExpiresAt.After(at) {
-		return r.ExpiresAt
-	}
-	return at
+	return later(r.Claim.Until.Add(p.Margin), r.ExpiresAt)
 }
 
 // afterUnknown is when to look again at a record whose attempt is unresolved.
-func afterUnknown(r *tokenworker.Record, p provider.Policy, now time.Time) time.Time {
-	retry := now.Add(backoff(r.Key, r.Failures+1))
+func afterUnknown(r *tokenworker.Record, p provider.Policy, length time.Duration, now time.Time) time.Time {
+	retry, settled := now.Add(backoff(r.Key, r.Failures+1)), r.Claim.Until.Add(p.Margin)
 	switch {
 	case p.Rotation == provider.Static:
 		return later(retry, r.Claim.Until)
-	case p.Rotation == provider.Grace && r.Claim.Until.Before(r.Claim.At.Add(p.GracePeriod)):
-		return r.Claim.Until
+	case inWindow(r.Claim, p, length, settled):
+		return settled
 	case r.Claim.LastResort:
 		return later(retry, lastResortAt(r, p))
 	}

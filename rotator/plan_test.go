@@ -8,6 +8,8 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
+const never time.Duration = -1 // due
+
 func TestPlan(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	at := now.Add
@@ -16,6 +18,7 @@ func TestPlan(t *testing.T) {
 	}
 	strict := provider.Policy{Rotation: provider.Strict, Margin: 2 * time.Minute}
 	grace := provider.Policy{Rotation: provider.Grace, GracePeriod: 10 * time.Minute, Margin: 2 * time.Minute}
+	brief := provider.Policy{Rotation: provider.Grace, GracePeriod: 6 * time.Minute, Margin: 2 * time.Minute}
 	static := provider.Policy{Rotation: provider.Static, Margin: 2 * time.Minute}
 	for _, c := range []struct {
 		name   string
@@ -36,7 +39,15 @@ func TestPlan(t *testing.T) {
 		{name: "a running claim is left alone, forced or not", policy: grace, claim: claimed(10*time.Second, time.Minute), forced: true, want: wait, at: 50 * time.Second},
 		{name: "static: the token is posted again once the claim is over", policy: static, claim: claimed(61*time.Second, time.Minute), want: repost},
 		{name: "static: not before the backoff", policy: static, due: 5 * time.Second, claim: claimed(61*time.Second, time.Minute), want: wait, at: 5 * time.Second},
-		{name: "grace: again inside the window", policy: grace, claim: claimed(9*time.Minute, time.Minute), want: repost},
+		{name: "what is never due is not posted", policy: strict, due: never, want: wait},
+		{name: "unless it is forced", policy: strict, due: never, forced: true, want: post},
+
+		{name: "grace: not before a request on its way has arrived", policy: grace, claim: claimed(2*time.Minute, time.Minute), want: wait, at: time.Minute},
+		{name: "grace: again inside the window", policy: grace, claim: claimed(3*time.Minute, time.Minute), want: repost},
+		{name: "grace: as long as the request arrives inside the window", policy: grace, claim: claimed(7*time.Minute-time.Second, time.Minute), want: repost},
+		{name: "grace: as strict when it could arrive after the window", policy: grace, expiry: time.Hour, claim: claimed(7*time.Minute, time.Minute), want: wait, at: time.Hour},
+		{name: "grace: as strict in a window too short to wait first", policy: brief, expiry: time.Hour, claim: claimed(70*time.Second, time.Minute), want: wait, at: time.Hour},
+		{name: "grace: also past the margin", policy: brief, expiry: time.Hour, claim: claimed(4*time.Minute, time.Minute), want: wait, at: time.Hour},
 		{name: "grace: as strict after the window", policy: grace, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
 		{name: "strict: an expired claim frees nobody", policy: strict, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
 		{name: "strict: nor does force", policy: strict, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), forced: true, want: wait, at: time.Hour},
@@ -46,12 +57,15 @@ func TestPlan(t *testing.T) {
 		{name: "unknown rotation counts as strict", policy: provider.Policy{}, expiry: time.Hour, claim: claimed(10*time.Minute, time.Minute), want: wait, at: time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &tokenworker.Record{Claim: c.claim, DueAt: at(c.due)}
+			r := &tokenworker.Record{Claim: c.claim}
+			if c.due != never {
+				r.DueAt = at(c.due)
+			}
 			if c.expiry != 0 {
 				r.ExpiresAt = at(c.expiry)
 			}
-			got, when := plan(r, c.policy, now, c.forced)
-			if got != c.want || !when.Equal(at(c.at)) {
+			got, when := plan(r, c.policy, time.Minute, now, c.forced)
+			if got != c.want || !when.Equal(at(c.at)) && c.due != never {
 				t.Errorf("plan = %d at %s, want %d at %s", got, when.Sub(now), c.want, c.at)
 			}
 		})

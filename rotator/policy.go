@@ -31,3 +31,16 @@ func scheduleOf(p provider.Policy) Schedule {
 func DueAfter(p provider.Policy, k tokenworker.Key, at time.Time, set tokenworker.TokenSet) time.Time {
 	return scheduleOf(p).Due(k, at, set)
 }
+
+// dueAfterAnswer is when a set that a provider has just sent is due: in time for a refresh token that the provider says will
+// die unless it is used. One that dies with its grant is not kept alive by that.
+func dueAfterAnswer(p provider.Policy, k tokenworker.Key, at time.Time, a provider.Answer) time.Time {
+	s := scheduleOf(p)
+	if idle := a.RefreshExpires.Sub(at); idle > 0 && !a.RefreshExpires.Equal(a.Set.GrantExpiresAt) && (s.Idle == 0 || idle < s.Idle) {
+		s.Idle = idle
+	}
+	return s.Due(k, at, a.Set)
+}
+
+// SettledAfter is how long after a moment no request of a revocation that was begun before it can still arrive.
+func (r *Rotator) SettledAfter(p provider.Policy) time.Duration { return r.cfg.ClaimFor + p.Margin }

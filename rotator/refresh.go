@@ -25,8 +25,8 @@ const (
 // postponed is how long a record waits that cannot be attempted before somebody acts.
 const postponed = 15 * time.Minute
 
-// Do looks at one connection and does what is due: announces what is owed, revokes what waits for it, or refreshes. Forced,
-// it refreshes a set that is not due. A connection that another attempt holds is left to it.
+// Do looks at one connection and does what is due: announces what is owed, refreshes, revokes what waits for it. Forced, it
+// refreshes a set that is not due. A connection that another attempt holds is left to it.
 //
 // The outcome of a refresh is in the record and in the announcements; the error says that one of the worker's own services
 // failed, and matches [tokenworker.ErrUnavailable] as a rule.
@@ -62,24 +62,24 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 	if err != nil {
 		return err
 	}
-	if rec.Status == tokenworker.Disconnecting || !rec.RevokeAt.IsZero() {
-		return r.revoke(ctx, rec)
+	if rec.Status == tokenworker.Active {
+		if err = r.refresh(ctx, rec, forced); errors.Is(err, errPaused) {
+			return err
+		} else if errors.Is(err, tokenworker.ErrFenced) {
+			err = nil
+		}
 	}
-	if rec.Status != tokenworker.Active {
-		return nil
+	if rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
+		return err
 	}
-	err = r.refresh(ctx, rec, forced)
-	if errors.Is(err, tokenworker.ErrFenced) {
-		return nil
-	}
-	return err
+	return errors.Join(err, r.revoke(ctx, rec))
 }
 
 // refresh does what the plan says of an active record.
 func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bool) error {
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
 	now := r.cfg.Now()
-	step, at := plan(&rec, policy, now, forced)
+	step, at := plan(&rec, policy, r.cfg.ClaimFor, now, forced)
 	switch {
 	case step == wait && at.After(rec.DueAt):
 		return r.postpone(ctx, rec, "", at) // another attempt holds it, which is no failure
@@ -98,9 +98,9 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bo
 	case err != nil:
 		return err
 	case set.RefreshToken.IsEmpty():
-		return r.expire(ctx, rec, set)
+		return r.expire(ctx, rec, policy, set)
 	}
-	if step == lastResort {
+	if rec.Claim != nil && policy.Rotates() {
 		rescued, err := r.rescue.has(ctx, rec.Key, rec.Fence)
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bo
 			return r.postpone(ctx, rec, codeInRescue, now.Add(firstBackoff))
 		}
 	}
-	return r.spend(ctx, rec, policy, set, step)
+	return r.spend(ctx, rec, policy, set)
 }
 
 // open opens the record's token set.
@@ -125,9 +125,9 @@ func (r *Rotator) open(ctx context.Context, rec tokenworker.Record) (tokenworker
 // spend claims the set, posts its refresh token once, and makes durable what comes of it. Nothing slow stands between the
 // claim and the request.
 func (r *Rotator) spend(
-	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet, step step,
+	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet,
 ) error {
-	done, err := r.limits.enter(ctx, rec.Key.ProviderID, policy)
+	done, err := r.limits.enter(ctx, rec.Key, policy)
 	if err != nil {
 		return err
 	}
@@ -144,15 +144,12 @@ func (r *Rotator) spend(
 	}
 	now := r.cfg.Now()
 	claim := tokenworker.Claim{
-		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.claimFor(policy)),
+		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.cfg.ClaimFor),
 		LastResort: rec.Claim != nil,
 	}
 	var replaces tokenworker.AttemptID
 	if rec.Claim != nil {
-		replaces = rec.Claim.Attempt
-		if step == repost {
-			claim.At = rec.Claim.At // the window runs from the first use
-		}
+		replaces, claim.At = rec.Claim.Attempt, rec.Claim.At // FromFirst
 	}
 	var spends tokenworker.Fingerprint
 	if policy.Rotates() {
@@ -168,28 +165,19 @@ func (r *Rotator) spend(
 	if err != nil {
 		return err
 	}
-	answer = r.post(ctx, rec, r.claimFor(policy), set)
+	answer = r.post(ctx, rec, set)
 	r.metrics.refreshes.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
 	r.cfg.Logger.DebugContext(ctx, "refresh answered", slog.String("key", rec.Key.String()),
 		slog.String("outcome", answer.Outcome.String()), slog.String("code", string(answer.Code)))
 	return r.conclude(ctx, rec, policy, set, answer, seal)
 }
 
-// claimFor is how long a claim on the provider's sets lasts: not over a window in which the token could be posted again.
-func (r *Rotator) claimFor(p provider.Policy) time.Duration {
-	if p.Rotation == provider.Grace && p.GracePeriod > 0 {
-		return min(r.cfg.ClaimFor, p.GracePeriod/2)
-	}
-	return r.cfg.ClaimFor
-}
-
 // post makes the one request of an attempt. Shutdown does not cancel it; its deadline lies well inside the claim. A claim
 // that has run too far, because this process was paused, is not used any more.
-func (r *Rotator) post(
-	ctx context.Context, rec tokenworker.Record, length time.Duration, set tokenworker.TokenSet,
-) provider.Answer {
-	left := rec.Claim.Until.Sub(r.cfg.Now()) - length/3
-	if left < length/3 {
+func (r *Rotator) post(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) provider.Answer {
+	third := r.cfg.ClaimFor / 3
+	left := rec.Claim.Until.Sub(r.cfg.Now()) - third
+	if left < third {
 		return provider.Answer{Outcome: provider.NotSpent, Code: codeTooLate}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
@@ -214,12 +202,12 @@ func (r *Rotator) conclude(
 	var rule tokenworker.Rule
 	switch outcome {
 	case provider.OK:
-		refresh, err := r.refreshed(rec, policy, answer.Set, seal)
+		refresh, err := r.refreshed(rec, policy, answer, seal)
 		if err == nil {
 			return r.save(ctx, rec, refresh)
 		}
 		r.cfg.Logger.ErrorContext(ctx, "a refreshed set cannot be sealed", slog.String("key", rec.Key.String()), slog.Any("error", err))
-		failure.Code, failure.DueAt = codeUnsealable, afterUnknown(&rec, policy, now)
+		failure.Code, failure.DueAt = codeUnsealable, afterUnknown(&rec, policy, r.cfg.ClaimFor, now)
 		rule = tokenworker.Unresolved(failure)
 	case provider.NotSpent, provider.Unsupported:
 		rule = tokenworker.NothingSpent(failure)
@@ -233,7 +221,7 @@ func (r *Rotator) conclude(
 		failure.DueAt = now.Add(announceAgain)
 		rule = tokenworker.GrantDead(failure)
 	default:
-		failure.DueAt = afterUnknown(&rec, policy, now)
+		failure.DueAt = afterUnknown(&rec, policy, r.cfg.ClaimFor, now)
 		rule = tokenworker.Unresolved(failure)
 	}
 	next, err := r.updateDurably(ctx, rec, rule)
@@ -260,8 +248,9 @@ func (r *Rotator) confirm(ctx context.Context, k tokenworker.Key, set tokenworke
 
 // refreshed seals what a provider returned. Sealing needs no service any more.
 func (r *Rotator) refreshed(
-	rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet, seal func([]byte) ([]byte, error),
+	rec tokenworker.Record, policy provider.Policy, answer provider.Answer, seal func([]byte) ([]byte, error),
 ) (*tokenworker.Refresh, error) {
+	set := answer.Set
 	plain, err := tokenworker.EncodeTokenSet(set)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a refreshed set: %w", err)
@@ -282,24 +271,43 @@ func (r *Rotator) refreshed(
 	}
 	return &tokenworker.Refresh{
 		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: rec.Claim.Attempt, Details: set.Details(),
-		RefreshedAt: now, DueAt: DueAfter(policy, rec.Key, now, set), KeepRevocations: policy.RevokesNarrowly(), Warned: warn,
+		RefreshedAt: now, DueAt: dueAfterAnswer(policy, rec.Key, now, answer), KeepRevocations: policy.RevokesNarrowly(), Warned: warn,
 		Owed: r.owed(rec.Claim.Attempt, rec.Next(), "", kinds...),
 	}, nil
 }
 
-// expire ends a set that cannot be refreshed, or warns of its end.
-func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) error {
+// expire looks at a set that cannot be refreshed. When its time is up it ends, and when its grant's is near it is warned of.
+// Otherwise somebody wants to know whether it is still good: its provider is asked, if it can be.
+func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet) error {
 	now, attempt := r.cfg.Now(), tokenworker.NewAttemptID()
 	end := set.ExpiresAt
 	if end.IsZero() || !set.GrantExpiresAt.IsZero() && set.GrantExpiresAt.Before(end) {
 		end = set.GrantExpiresAt
 	}
-	rule := tokenworker.Expiring(rec.Fence, tokenworker.Failure{
-		Attempt: attempt, Code: codeExpired, DueAt: now.Add(announceAgain),
-		Owed: r.owed(attempt, rec.Fence, codeExpired, events.ReauthRequired),
-	})
-	if now.Before(end) {
+	over := func(code string) tokenworker.Rule {
+		return tokenworker.Expiring(rec.Fence, tokenworker.Failure{
+			Attempt: attempt, Code: code, DueAt: now.Add(announceAgain),
+			Owed: r.owed(attempt, rec.Fence, code, events.ReauthRequired),
+		})
+	}
+	var rule tokenworker.Rule
+	if warn := set.GrantExpiresAt.Add(-WarnBefore); !end.IsZero() && !now.Before(end) {
+		rule = over(codeExpired)
+	} else if !set.GrantExpiresAt.IsZero() && !rec.Warned && !now.Before(warn) {
 		rule = tokenworker.Warning(rec.Fence, end, r.owed(attempt, rec.Fence, "", events.Expiring))
+	} else {
+		done, err := r.limits.enter(ctx, rec.Key, policy)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.ClaimFor/3)
+		defer cancel()
+		answer := r.providers.Introspect(ctx, rec.Key, set)
+		done(answer)
+		if answer.Outcome != provider.Reauth {
+			return r.postpone(ctx, rec, "", DueAfter(policy, rec.Key, now, set))
+		}
+		rule = over(string(answer.Code))
 	}
 	next, verdict, err := r.store.Update(ctx, rec, rule)
 	if err != nil || verdict != tokenworker.Applied {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rotator"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -181,14 +182,20 @@ func TestALastResortThatIsOnlyRefusedForNowStaysUnresolved(t *testing.T) {
 	}
 }
 
+const graceSettings = "    rotation: grace\n    grace: 10m\n    revocation_scope: family\n    margin: 2m\n"
+
 func TestAGraceProviderIsAskedAgainInsideTheWindow(t *testing.T) {
-	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute},
-		"    rotation: grace\n    grace: 10m\n    revocation_scope: family\n")
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute}, graceSettings)
 	r.acquire(conn)
 	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}))
 	r.advance(50 * time.Minute)
 	do(t, r.rotator("p1"), conn)
-	r.advance(2 * time.Minute)
+	r.advance(2*time.Minute + 59*time.Second)
+	must(t, r.rotator("p2").Do(t.Context(), conn, true))
+	if got := r.server.Totals(); got.Posts != 1 {
+		t.Fatalf("%d requests, the second while the first could still arrive", got.Posts)
+	}
+	r.advance(time.Second)
 	do(t, r.rotator("p2"), conn)
 	rec, totals := r.get(conn), r.server.Totals()
 	if rec.Generation != 1 || totals.Graces != 1 || totals.Reuses != 0 {
@@ -200,16 +207,30 @@ func TestAGraceProviderIsAskedAgainInsideTheWindow(t *testing.T) {
 }
 
 func TestAGraceProviderThatIsBusyAtTheSecondPostStaysUnresolved(t *testing.T) {
-	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute},
-		"    rotation: grace\n    grace: 10m\n    revocation_scope: family\n")
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute}, graceSettings)
 	r.acquire(conn)
 	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}, demoprovider.Fault{Kind: demoprovider.RateLimited, Count: 1}))
 	r.advance(50 * time.Minute)
 	do(t, r.rotator("p1"), conn)
-	r.advance(2 * time.Minute)
+	first := r.get(conn).Claim
+	r.advance(3 * time.Minute)
 	do(t, r.rotator("p2"), conn)
-	if rec := r.get(conn); rec.Claim == nil {
-		t.Fatal("the claim was given back: the first attempt may have spent the token")
+	if rec := r.get(conn); rec.Claim == nil || !rec.Claim.At.Equal(first.At) || rec.Claim.Attempt == first.Attempt {
+		t.Fatalf("claim %+v after %+v: the first attempt may have spent the token, and the window is counted from it", rec.Claim, first)
+	}
+}
+
+func TestASecondPostWithinTheWindowLooksIntoTheRescueStreamFirst(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Grace, Grace: 10 * time.Minute}, graceSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	r.storeDownAfterTheClaim()
+	do(t, r.rotator("p1"), conn)
+	r.before = nil
+	r.advance(3 * time.Minute)
+	do(t, r.rotator("p2"), conn)
+	if got := r.server.Totals(); got.Posts != 1 {
+		t.Fatalf("%d requests: the answer to the first waits in the rescue stream", got.Posts)
 	}
 }
 
@@ -255,15 +276,8 @@ func TestAnAnswerThatCannotBeStoredIsRescued(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{}, strictSettings)
 	r.acquire(conn)
 	r.advance(50 * time.Minute)
-	writes := 0
-	r.before = func(context.Context, tokenworker.Key) error {
-		if writes++; writes > 1 { // the claim is written, and then the store is down
-			return fmt.Errorf("test: %w", tokenworker.ErrUnavailable)
-		}
-		return nil
-	}
-	rot := r.rotator("p1")
-	do(t, rot, conn)
+	r.storeDownAfterTheClaim()
+	do(t, r.rotator("p1"), conn)
 	if rec := r.get(conn); rec.Generation != 0 || rec.Claim == nil {
 		t.Fatalf("generation %d, claim %v", rec.Generation, rec.Claim)
 	}
@@ -313,13 +327,129 @@ func TestARevocationThatFailsIsTriedAgain(t *testing.T) {
 	r.disconnect(conn)
 	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint, Count: 1}))
 	do(t, r.rotator("p1"), conn)
-	if rec := r.get(conn); rec.Status != tokenworker.Disconnecting || len(rec.Revoke) != 1 || !rec.DueAt.After(r.clock.Now()) {
-		t.Fatalf("status %s, %d to revoke, due at %s", rec.Status, len(rec.Revoke), rec.DueAt)
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnecting || len(rec.Revoke) != 1 || !rec.Due().After(r.clock.Now()) {
+		t.Fatalf("status %s, %d to revoke, due at %s", rec.Status, len(rec.Revoke), rec.Due())
 	}
 	r.advance(2 * time.Minute)
 	do(t, r.rotator("p2"), conn)
 	if rec := r.get(conn); rec.Status != tokenworker.Disconnected {
 		t.Fatalf("status %s", rec.Status)
+	}
+}
+
+func TestARevocationThatKeepsFailingHoldsUpNoRefresh(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{AccessLifetime: 5 * time.Minute}, strictSettings)
+	rot := r.rotator("p1")
+	r.acquire(conn)
+	r.disconnect(conn)
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint, Count: 1000}))
+	const hours = 3
+	due, refreshes := 0, 0
+	for range hours * 60 * 2 {
+		r.advance(30 * time.Second)
+		if rec := r.get(conn); !rec.Due().After(r.clock.Now()) {
+			due++
+		}
+		do(t, rot, conn)
+		rec := r.get(conn)
+		if !rec.Due().After(r.clock.Now()) {
+			t.Fatalf("still due at %s, now %s", rec.Due(), r.clock.Now())
+		}
+		if !rec.ExpiresAt.After(r.clock.Now()) {
+			t.Fatalf("the access token expired at %s, now %s", rec.ExpiresAt, r.clock.Now())
+		}
+		refreshes = int(rec.Generation)
+	}
+	rec, revocations := r.get(conn), due-refreshes
+	if len(rec.Revoke) != 1 || revocations < 4*hours || revocations > 10*hours {
+		t.Errorf("%d looks, %d refreshes, %d to revoke: want tries that become half as frequent, down to one in a quarter of an hour",
+			due, refreshes, len(rec.Revoke))
+	}
+	r.server.ClearFaults()
+	before := rec.DueAt
+	r.advance(rec.RevokeAt.Sub(r.clock.Now()))
+	posts := r.server.Totals().Posts
+	if r.clock.Now().Before(before) {
+		do(t, rot, conn)
+		if got := r.server.Totals().Posts; got != posts {
+			t.Error("the end of the revocation brought a refresh before its time")
+		}
+	} else {
+		do(t, rot, conn)
+	}
+	if rec = r.get(conn); len(rec.Revoke) != 0 || !rec.RevokeAt.IsZero() || rec.Status != tokenworker.Active {
+		t.Errorf("%d to revoke at %s, status %s", len(rec.Revoke), rec.RevokeAt, rec.Status)
+	}
+}
+
+func TestAGrantThatAnOlderRevocationReachesIsFoundDead(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Revocation: demoprovider.ReachGrant},
+		"    rotation: strict\n    revocation_scope: grant\n    margin: 2m\n")
+	rot := r.rotator("p1")
+	r.acquire(conn)
+	r.disconnect(conn)
+	granted, err := r.server.Grant("worker", conn.String(), "") // the user is quicker than the worker
+	must(t, err)
+	do(t, rot, conn)
+	if rec := r.get(conn); rec.Status != tokenworker.Disconnected {
+		t.Fatalf("status %s", rec.Status)
+	}
+	r.store(conn, granted)
+	do(t, rot, conn)
+	if rec := r.get(conn); rec.Status != tokenworker.Active || r.server.Totals().Posts != 0 {
+		t.Fatalf("status %s; a request of the revocation could still be on its way", rec.Status)
+	}
+	r.advance(3 * time.Minute)
+	do(t, rot, conn)
+	if rec := r.get(conn); rec.Status != tokenworker.ReauthRequired {
+		t.Errorf("status %s: the revocation has ended this grant too", rec.Status)
+	}
+}
+
+func TestASetThatCannotBeRefreshedIsAskedAbout(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Revocation: demoprovider.ReachGrant}, strictSettings)
+	tokens, err := r.server.Grant("worker", conn.String(), "")
+	must(t, err)
+	r.store(conn, demoprovider.Tokens{AccessToken: tokens.AccessToken}) // it never expires, as far as anybody knows
+	rot := r.rotator("p1")
+	for range 2 {
+		must(t, rot.Do(t.Context(), conn, true))
+		if rec := r.get(conn); rec.Status != tokenworker.Active || !rec.DueAt.IsZero() || rec.Owed != nil {
+			t.Fatalf("status %s, due at %s, owes %v: it is good", rec.Status, rec.DueAt, rec.Owed)
+		}
+	}
+	revoked := r.gate.Revoke(t.Context(), conn, r.set(conn))
+	if revoked.Outcome != provider.OK {
+		t.Fatalf("revoking: %s", revoked.Code)
+	}
+	must(t, rot.Do(t.Context(), conn, true))
+	if rec := r.get(conn); rec.Status != tokenworker.ReauthRequired || r.notices() != "reauth_required" {
+		t.Errorf("status %s, announced %q", rec.Status, r.notices())
+	}
+}
+
+func TestOneBadConnectionDoesNotPauseItsProvider(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, "    rotation: static\n    revocation_scope: family\n")
+	rot, keys := r.rotator("p1"), []tokenworker.Key{conn}
+	for i := range 10 {
+		keys = append(keys, tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint("other", i)})
+	}
+	for _, k := range keys {
+		r.acquire(k)
+	}
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Count: 1000}))
+	for range 30 {
+		r.advance(time.Hour)
+		do(t, rot, conn)
+	}
+	for n, k := range keys[1:10] {
+		if err := rot.Do(t.Context(), k, false); err != nil {
+			t.Fatalf("after failures of %d connections: %v", n+1, err)
+		}
+	}
+	if err := rot.Do(t.Context(), keys[10], false); err == nil {
+		t.Error("ten connections in a row had no answer, and the provider is not paused")
 	}
 }
 

@@ -18,13 +18,7 @@ const revokeFor = 7 * 24 * time.Hour
 // harmless.
 func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 	now := r.cfg.Now()
-	if rec.DueAt.After(now) {
-		return nil
-	}
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
-	if !enabled && len(rec.Revoke) > 0 && now.Before(rec.RevokeAt.Add(revokeFor)) {
-		return r.postpone(ctx, rec, string(provider.CodeNotEnabled), now.Add(postponed))
-	}
 	claim := tokenworker.Claim{
 		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.cfg.ClaimFor),
 	}
@@ -34,7 +28,10 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 	} else if err != nil {
 		return err
 	}
-	result := tokenworker.Revocation{Attempt: claim.Attempt, Remove: now.Add(tokenworker.TombstoneAge)}
+	result := tokenworker.Revocation{
+		Attempt: claim.Attempt, RetryAt: now.Add(revokeBackoff(rec, now)), DueAt: now.Add(announceAgain),
+		Remove: now.Add(tokenworker.TombstoneAge),
+	}
 	kind := events.Revoked
 	for _, sealed := range rec.Revoke {
 		answer := r.revokeOne(ctx, rec.Key, policy, enabled, sealed)
@@ -46,30 +43,31 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
 		case provider.Unsupported:
 			result.Done = append(result.Done, sealed)
 		default:
-			if now.After(rec.RevokeAt.Add(revokeFor)) {
+			if now.After(rec.RevokeSince.Add(revokeFor)) {
 				result.Done = append(result.Done, sealed)
+			} else {
+				result.Left = append(result.Left, sealed)
 			}
 		}
 		result.Code, kind = string(answer.Code), events.RevokeFailed
-		if answer.RetryAfter > 0 {
-			result.DueAt = later(result.DueAt, now.Add(answer.RetryAfter))
-		}
+		result.RetryAt = later(result.RetryAt, now.Add(answer.RetryAfter))
 	}
-	result.DueAt = later(result.DueAt, now.Add(backoff(rec.Key, rec.Failures+1)))
-	if len(result.Done) == len(rec.Revoke) {
-		result.DueAt = now.Add(announceAgain)
-		if len(rec.Revoke) > 0 {
-			result.Owed = r.owed(claim.Attempt, rec.Fence, result.Code, kind)
-		} else {
-			result.DueAt = time.Time{}
-		}
+	if len(rec.Revoke) > 0 && len(result.Left) == 0 {
+		result.Owed = r.owed(claim.Attempt, rec.Fence, result.Code, kind)
 	}
-	result.Refresh = now
 	next, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
 	if err != nil {
 		return err
 	}
 	return r.announceOwn(ctx, next, claim.Attempt)
+}
+
+// revokeBackoff is how long to wait for the next try: as long as the revocation has waited already, so that tries become
+// half as frequent each time. It counts nothing, because the failures of a record are those of its refreshes.
+func revokeBackoff(rec tokenworker.Record, now time.Time) time.Duration {
+	waited := now.Sub(rec.RevokeSince)
+	d := min(max(waited, firstBackoff), lastBackoff)
+	return d/2 + jitter(rec.Key, int(waited/firstBackoff), d/2)
 }
 
 // revokeOne revokes one sealed set.
@@ -91,7 +89,7 @@ func (r *Rotator) revokeOne(
 	if err != nil {
 		return provider.Answer{Outcome: provider.Unsupported, Code: codeSealBroken}
 	}
-	done, err := r.limits.enter(ctx, k.ProviderID, policy)
+	done, err := r.limits.enter(ctx, k, policy)
 	if err != nil {
 		return provider.Answer{Outcome: provider.NotSpent, Code: provider.CodeCanceled}
 	}

@@ -82,7 +82,7 @@ func newRig(t *testing.T, policy demoprovider.Policy, settings string) *rig {
 %[2]s`, r.server.URL(), settings)
 	catalogue, err := provider.Load(ctx, nil, provider.Source{Name: "test.yaml", YAML: []byte(yaml)})
 	must(t, err)
-	client := provider.NewClient(provider.Config{})
+	client := provider.NewClient(provider.Config{Now: r.clock.Now})
 	t.Cleanup(client.Close)
 	r.gate = provider.NewGateway(catalogue, client)
 	return r
@@ -142,7 +142,9 @@ func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) tokenworker.V
 	r.t.Helper()
 	set := tokenworker.TokenSet{
 		AccessToken: tokenworker.SecretString(tokens.AccessToken), RefreshToken: tokenworker.SecretString(tokens.RefreshToken),
-		ExpiresAt: r.clock.Now().Add(time.Duration(tokens.ExpiresIn) * time.Second),
+	}
+	if tokens.ExpiresIn != 0 {
+		set.ExpiresAt = r.clock.Now().Add(time.Duration(tokens.ExpiresIn) * time.Second)
 	}
 	plain, err := tokenworker.EncodeTokenSet(set)
 	must(r.t, err)
@@ -153,6 +155,7 @@ func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) tokenworker.V
 	v, err := r.db.Acquire(r.t.Context(), &tokenworker.Acquisition{
 		Event: ev, Sealed: sealed, Details: set.Details(), DueAt: rotator.DueAfter(policy, k, r.clock.Now(), set),
 		Spendable: tokenworker.NewFingerprint(k, set.RefreshToken), KeepRevocations: policy.RevokesNarrowly(),
+		CheckAt: r.clock.Now().Add(r.rotator("consumer").SettledAfter(policy)),
 	})
 	must(r.t, err)
 	return v
@@ -184,6 +187,17 @@ func (r *rig) get(k tokenworker.Key) tokenworker.Record {
 	rec, err := r.db.Get(r.t.Context(), k)
 	must(r.t, err)
 	return rec
+}
+
+// storeDownAfterTheClaim lets one write through, and none after it.
+func (r *rig) storeDownAfterTheClaim() {
+	writes := 0
+	r.before = func(context.Context, tokenworker.Key) error {
+		if writes++; writes > 1 {
+			return fmt.Errorf("test: %w", tokenworker.ErrUnavailable)
+		}
+		return nil
+	}
 }
 
 // set opens what the store holds.

@@ -40,7 +40,7 @@ func (a *app) listCommand() *cli.Command {
 					return errors.Join(fmt.Errorf("listing connections: %w", err), out.close())
 				}
 				v := view(r)
-				out.row(v, v.Key, string(v.Status), r.Stamp.String(), timeCell(v.ExpiresAt), timeCell(v.DueAt),
+				out.row(v, v.Key, string(v.Status), r.Stamp.String(), timeCell(v.ExpiresAt), timeCell(r.Due()),
 					timeCell(v.RefreshedAt), failureCell(r))
 			}
 			return out.close()
@@ -94,6 +94,7 @@ type recordView struct {
 	GrantExpiresAt       time.Time          `json:"grant_expires_at,omitzero"`
 	DueAt                time.Time          `json:"due_at,omitzero"`
 	RevokeAt             time.Time          `json:"revoke_at,omitzero"`
+	RevokeSince          time.Time          `json:"revoke_since,omitzero"`
 	RemoveAt             time.Time          `json:"remove_at,omitzero"`
 	Scope                string             `json:"scope,omitempty"`
 	Subject              string             `json:"subject,omitempty"`
@@ -120,7 +121,7 @@ func view(r tokenworker.Record) recordView {
 		Epoch: r.Stamp.Epoch, Sequence: r.Stamp.Sequence, Generation: r.Generation, Entered: r.Entered,
 		DisconnectEpoch: r.Disconnected.Epoch, DisconnectSequence: r.Disconnected.Sequence,
 		AcquiredAt: r.AcquiredAt, RefreshedAt: r.RefreshedAt, ExpiresAt: r.ExpiresAt, GrantExpiresAt: r.GrantExpiresAt,
-		DueAt: r.DueAt, RevokeAt: r.RevokeAt, RemoveAt: r.RemoveAt,
+		DueAt: r.DueAt, RevokeAt: r.RevokeAt, RevokeSince: r.RevokeSince, RemoveAt: r.RemoveAt,
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer, ProviderConnectionID: r.ProviderConnectionID,
 		ConsentRef: r.ConsentRef, SealedBytes: len(r.Sealed), ToRevoke: len(r.Revoke),
 		Failures: r.Failures, FailureCode: r.FailureCode,

@@ -136,7 +136,9 @@ func (f *workerFlags) newWorker(
 		Epoch: w.epoch, AllowPlain: f.allowPlain, Acquired: f.concurrency, Grace: f.shutdownLimit,
 		Policy: func(id string) consumer.Policy {
 			policy, _ := gateway.Policy(id)
-			return consumer.Policy{Static: !policy.Rotates(), NarrowRevocation: policy.RevokesNarrowly()}
+			return consumer.Policy{
+				Static: !policy.Rotates(), NarrowRevocation: policy.RevokesNarrowly(), CheckAfter: w.rotator.SettledAfter(policy),
+			}
 		},
 		Due: func(k tokenworker.Key, at time.Time, set tokenworker.TokenSet) time.Time {
 			policy, _ := gateway.Policy(k.ProviderID)

@@ -52,11 +52,11 @@ func (m *memory) Due(_ context.Context, id string, _ int, at time.Time) iter.Seq
 	defer m.mu.Unlock()
 	var due []tokenworker.Record
 	for k, r := range m.records {
-		if k.ProviderID == id && !r.DueAt.IsZero() && !r.DueAt.After(at) {
+		if k.ProviderID == id && !r.Due().IsZero() && !r.Due().After(at) {
 			due = append(due, r)
 		}
 	}
-	slices.SortFunc(due, func(a, b tokenworker.Record) int { return a.DueAt.Compare(b.DueAt) })
+	slices.SortFunc(due, func(a, b tokenworker.Record) int { return a.Due().Compare(b.Due()) })
 	return func(yield func(tokenworker.Key, error) bool) {
 		for _, r := range due {
 			if !yield(r.Key, nil) {

@@ -32,13 +32,21 @@ func testAcquisitions(t *testing.T, store Store) {
 			given: []step{acquired(event(1)), ruled(tokenworker.Warning(set(1, 0), start.Add(time.Hour), owed(1, "expiring"))), failed(1)},
 			when:  acquired(event(2)), want: tokenworker.Applied,
 		}, {
-			name:  "an acquisition that drops a revocation under way is due at once",
+			name:  "an acquisition that drops a revocation under way is checked soon",
 			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
 			when:  acquired(event(3)), want: tokenworker.Applied,
 		}, {
 			name:  "and so it is when it is never due itself",
 			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
 			when:  acquired(event(3), never), want: tokenworker.Applied,
+		}, {
+			name:  "so is one that comes after the revocation",
+			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0), revoked(1)},
+			when:  acquired(event(3)), want: tokenworker.Applied,
+		}, {
+			name:  "one that is never due is due for what the record owes",
+			given: []step{acquired(event(1)), ruled(tokenworker.Warning(set(1, 0), start.Add(time.Hour), owed(1, "expiring")))},
+			when:  acquired(event(2), never), want: tokenworker.Applied,
 		}, {
 			name:  "an acquisition that spares a revocation under way leaves it alone",
 			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0)},
@@ -93,6 +101,12 @@ func testAcquisitions(t *testing.T, store Store) {
 			name:  "a token is spent as soon as it is claimed",
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0)},
 			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
+		}, {
+			name: "a spent token that comes again makes the tombstone last",
+			given: []step{
+				acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2)), revoking(1, 0), revoked(1),
+			},
+			when: acquired(event(3, after(60*24*time.Hour)), spending("r0")), want: tokenworker.Spent,
 		}, {
 			name:  "a spent token stays spent across a disconnect",
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2))},

@@ -71,7 +71,7 @@ func acquired(e tokenworker.Event, with ...func(*tokenworker.Acquisition)) *toke
 			ProviderConnectionID: fmt.Sprintf("connection-%d", seq),
 			ConsentRef:           fmt.Sprintf("consent-%d", seq),
 		},
-		DueAt: e.Entered.Add(40 * time.Minute),
+		DueAt: e.Entered.Add(40 * time.Minute), CheckAt: e.Entered.Add(3 * time.Minute),
 	}
 	for _, f := range with {
 		f(a)

@@ -41,6 +41,10 @@ func testDisconnections(t *testing.T, store Store) {
 			given: []step{acquired(event(1)), disconnected(event(2)), acquired(event(3), keeping)},
 			when:  disconnected(event(4)), want: tokenworker.Applied,
 		}, {
+			name:  "a disconnect of a new grant does not wait for the next try of an older revocation",
+			given: []step{acquired(event(1)), disconnected(event(2)), acquired(event(3), keeping), revoking(1, 0), tried(1)},
+			when:  disconnected(event(4)), want: tokenworker.Applied,
+		}, {
 			name:  "a redelivery changes nothing",
 			given: []step{acquired(event(1)), disconnected(event(2))},
 			when:  disconnected(event(2)), want: tokenworker.Repeated,

@@ -52,10 +52,10 @@ func testDue(t *testing.T, store Store) {
 				if listed[k] || m.records[k] == nil {
 					t.Fatalf("%s is listed twice, or is nobody's", k)
 				}
-				if r := m.records[k]; r.DueAt.Before(last) {
-					t.Errorf("%s, due at %s, is listed after one that is due at %s", k, r.DueAt, last)
+				if r := m.records[k]; r.Due().Before(last) {
+					t.Errorf("%s, due at %s, is listed after one that is due at %s", k, r.Due(), last)
 				}
-				last, listed[k] = m.records[k].DueAt, true
+				last, listed[k] = m.records[k].Due(), true
 			}
 		}
 		return listed
@@ -130,4 +130,4 @@ func testDue(t *testing.T, store Store) {
 const manyDue = 100
 
 // announcedLast crosses off what the revocation of attempt 1 owes.
-func announcedLast() *updating { return ruled(tokenworker.Announced(*owed(1), time.Time{})) }
+func announcedLast() *updating { return ruled(tokenworker.Announced(*owed(1))) }

@@ -108,15 +108,15 @@ func testAnnouncements(t *testing.T, store Store) {
 		}, {
 			name:  "what is announced is owed no more",
 			given: []step{acquired(event(1)), warned},
-			when:  ruled(tokenworker.Announced(*owed(1), time.Time{})), want: tokenworker.Applied,
+			when:  ruled(tokenworker.Announced(*owed(1))), want: tokenworker.Applied,
 		}, {
 			name:  "a record that needs a new login is not due once that is announced",
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), ruled(tokenworker.GrantDead(failure(1)))},
-			when:  ruled(tokenworker.Announced(*owed(1), time.Time{})), want: tokenworker.Applied,
+			when:  ruled(tokenworker.Announced(*owed(1))), want: tokenworker.Applied,
 		}, {
 			name:  "what another write owes stays owed",
 			given: []step{acquired(event(1)), warned},
-			when:  ruled(tokenworker.Announced(*owed(2), time.Time{})), want: tokenworker.Stale,
+			when:  ruled(tokenworker.Announced(*owed(2))), want: tokenworker.Stale,
 		}, {
 			name:  "a refresh replaces what is owed, by any number of events",
 			given: []step{acquired(event(1)), warned},

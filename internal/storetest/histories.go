@@ -203,13 +203,14 @@ func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenw
 		if r != nil && r.Owed != nil {
 			o = r.Owed
 		}
-		return tokenworker.Announced(*o, time.Time{})
+		return tokenworker.Announced(*o)
 	case "claim revocations":
 		return tokenworker.ClaimRevocations(claim(attempt), at)
 	default:
-		v := tokenworker.Revocation{Attempt: revoking, Code: "unavailable", DueAt: at, Refresh: at, Remove: at, Owed: owed(attempt, "revoked")}
+		v := tokenworker.Revocation{Attempt: revoking, Code: "unavailable", RetryAt: at, DueAt: at, Remove: at, Owed: owed(attempt, "revoked")}
 		if r != nil && len(r.Revoke) > 0 {
-			v.Done = r.Revoke[:rapid.IntRange(0, len(r.Revoke)).Draw(rt, "done")]
+			done := rapid.IntRange(0, len(r.Revoke)).Draw(rt, "done")
+			v.Done, v.Left = r.Revoke[:done], r.Revoke[done:]
 		}
 		return tokenworker.Revoked(v)
 	}

@@ -155,7 +155,7 @@ func requireSame(tb rapid.TB, what string, got, want tokenworker.Record) {
 // ids, nil or empty, the name of the last write.
 func normal(r tokenworker.Record) tokenworker.Record {
 	for _, t := range []*time.Time{
-		&r.Entered, &r.ExpiresAt, &r.GrantExpiresAt, &r.DueAt, &r.RevokeAt, &r.AcquiredAt, &r.RefreshedAt, &r.RemoveAt,
+		&r.Entered, &r.ExpiresAt, &r.GrantExpiresAt, &r.DueAt, &r.RevokeAt, &r.RevokeSince, &r.AcquiredAt, &r.RefreshedAt, &r.RemoveAt,
 	} {
 		*t = second(*t)
 	}

@@ -17,8 +17,8 @@ func revoking(attempt byte, since time.Duration) *updating {
 // revoked is the end of attempt 1 to revoke, in which the sets of the acquisitions at these sequences were done with.
 func revoked(done ...uint64) *updating {
 	v := tokenworker.Revocation{
-		Attempt: tokenworker.AttemptID{1}, Code: "temporarily_unavailable", DueAt: start.Add(time.Hour),
-		Refresh: start.Add(2 * time.Hour), Remove: start.Add(90 * 24 * time.Hour), Owed: owed(1, "revoked"),
+		Attempt: tokenworker.AttemptID{1}, Code: "temporarily_unavailable", RetryAt: start.Add(2 * time.Hour),
+		DueAt: start.Add(time.Hour), Remove: start.Add(90 * 24 * time.Hour), Owed: owed(1, "revoked"),
 	}
 	for _, seq := range done {
 		v.Done = append(v.Done, acquired(event(seq)).Sealed)
@@ -29,6 +29,17 @@ func revoked(done ...uint64) *updating {
 // erasing is an erasure at the sequence seq, which no longer waits.
 func erasing(seq uint64) *updating {
 	return ruled(tokenworker.Erasing(event(seq).Stamp, start.Add(90*24*time.Hour)))
+}
+
+// tried is the end of attempt 1 to revoke, in which the sets of the acquisitions at these sequences could not be revoked.
+func tried(left ...uint64) *updating {
+	v := tokenworker.Revocation{
+		Attempt: tokenworker.AttemptID{1}, Code: "temporarily_unavailable", RetryAt: start.Add(2 * time.Hour), DueAt: start.Add(time.Hour),
+	}
+	for _, seq := range left {
+		v.Left = append(v.Left, acquired(event(seq)).Sealed)
+	}
+	return ruled(tokenworker.Revoked(v))
 }
 
 func testRevocations(t *testing.T, store Store) {
@@ -64,7 +75,15 @@ func testRevocations(t *testing.T, store Store) {
 			given: []step{disconnected(event(1)), revoking(1, 0)},
 			when:  revoked(), want: tokenworker.Applied,
 		}, {
-			name:  "what could not be revoked remains",
+			name:  "what could not be revoked remains, and is due at its next try",
+			given: twoWait,
+			when:  tried(1, 2), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant beside it keeps its own due time",
+			given: kept,
+			when:  tried(1), want: tokenworker.Applied,
+		}, {
+			name:  "what was added meanwhile is due as it was",
 			given: twoWait,
 			when:  revoked(1), want: tokenworker.Applied,
 		}, {
@@ -72,7 +91,7 @@ func testRevocations(t *testing.T, store Store) {
 			given: append(disconnectedOnce, revoking(1, 0), refreshed(set(1, 0), 2)),
 			when:  revoked(1), want: tokenworker.Applied,
 		}, {
-			name:  "a new grant beside which everything is revoked is due for its refresh",
+			name:  "a new grant beside which everything is revoked keeps its due time",
 			given: kept,
 			when:  revoked(1), want: tokenworker.Applied,
 		}, {

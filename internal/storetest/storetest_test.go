@@ -180,7 +180,7 @@ func (m *memory) Due(ctx context.Context, provider string, _ int, at time.Time) 
 		unlock, err := m.lock(ctx)
 		var due []*tokenworker.Record
 		for k, r := range m.records {
-			if k.ProviderID == provider && !r.DueAt.IsZero() && r.DueAt.Unix() <= at.Unix() {
+			if k.ProviderID == provider && !r.Due().IsZero() && r.Due().Unix() <= at.Unix() {
 				due = append(due, r)
 			}
 		}
@@ -189,7 +189,7 @@ func (m *memory) Due(ctx context.Context, provider string, _ int, at time.Time) 
 			yield(tokenworker.Key{}, err)
 			return
 		}
-		slices.SortFunc(due, func(a, b *tokenworker.Record) int { return a.DueAt.Compare(b.DueAt) })
+		slices.SortFunc(due, func(a, b *tokenworker.Record) int { return a.Due().Compare(b.Due()) })
 		for _, r := range due {
 			if !yield(r.Key, nil) {
 				return
