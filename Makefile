@@ -9,6 +9,8 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 # Runs a command with LOCALSTACK_ENDPOINT set, and stops afterwards what it started.
 WITH_LOCALSTACK := localstack/localstack.sh with
 FUZZTIME ?= 10s
+# Modules of their own, for what the worker itself does not use.
+MODULES := bench demoprovider/fositetest
 
 .PHONY: help
 help: ## this list
@@ -44,6 +46,7 @@ clean: localstack-stop ## remove what was built, and LocalStack's state
 .PHONY: test
 test: ## run every test, with LocalStack around them unless LOCALSTACK_ENDPOINT is set
 	@$(WITH_LOCALSTACK) go test -count=1 ./...
+	@for module in $(MODULES); do go -C "$$module" test -count=1 ./...; done
 
 .PHONY: race
 race: ## the same with the race detector
@@ -59,7 +62,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s) each
 	| awk '/^Fuzz/ { targets[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, targets[i]; n = 0 }' \
 	| while read -r package target; do \
 		echo "$$package $$target"; \
-		go test -run '^$$' -fuzz "^$$target$$" -fuzztime '$(FUZZTIME)' "$$package"; \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 100x "$$package"; \
 	done
 
 .PHONY: attack
@@ -94,3 +97,4 @@ fmt-check: ## name the Go files that are not formatted
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
+	@for module in $(MODULES); do go -C "$$module" vet ./...; done
