@@ -34,7 +34,7 @@ var p10 = promise{
 		{"the same among a tenth of all and among a tenth of that, on DynamoDB (LocalStack), by requests", sweepAmongItems},
 		{"a thousandth that always fails, due before as many that work, at each simulated minute of an hour", failAlways},
 		{"connections with one expiry (up to 100,000): when they are refreshed", expireTogether},
-		{"the same after an hour in which the provider has refused everything (a tenth of them)", recoverTogether},
+		{"a tenth of all, with one expiry, after an hour in which the provider has refused everything", recoverTogether},
 		{"tokens of 300 s and of 60 days through 30 simulated days", stayFresh},
 	},
 }

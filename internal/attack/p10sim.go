@@ -152,7 +152,7 @@ func failAlways(ctx context.Context, e *env, n int) error {
 // recoverTogether refuses everything for an hour that begins when the first of many connections with one expiry come due,
 // and then looks at when they are refreshed: by then all have expired.
 func recoverTogether(ctx context.Context, e *env, n int) error {
-	n = min(n, 100_000) / 10
+	n = min(n/10, 100_000)
 	m, err := openSimulation(ctx, e, map[string]demoprovider.Policy{siteClient: {AccessLifetime: time.Hour}})
 	if err != nil {
 		return err
