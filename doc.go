@@ -20,6 +20,7 @@
 //   - rewrap: moves all that a store holds to another wrapping key, beside workers at work.
 //   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
 //   - access: answers token reads over NATS, each sealed to whoever asks.
+//   - audit: the audit trail: records, their chain, its checkpoints.
 //   - provider: OAuth clients and the catalogue of providers.
 //   - demoprovider: a demanding OAuth server, for the demo, tests and attacks.
 //   - deploy/nats: the NATS server's configuration, with what each user may do.
@@ -27,7 +28,7 @@
 //   - localstack: AWS on this machine, for tests.
 //   - internal/storetest, internal/keytest: the contract suites of stores and key services.
 //   - internal/attack: programs that try to break each promise.
-//   - internal/pull: handles the messages of durable consumers, for consumer and rotator.
+//   - internal/pull: handles the messages of durable consumers, for consumer, rotator and audit.
 //   - interop, bench: another HPKE implementation; measurements beside their baselines. Modules of their own.
 //
 // Arrows point one way: cmd, then the rest, then this package. kmsenc, dynamo, embedded and provider never import each other;

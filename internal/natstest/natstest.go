@@ -14,9 +14,15 @@ import (
 // ends.
 func Start(tb testing.TB) *server.Server {
 	tb.Helper()
+	return StartOn(tb, tb.TempDir())
+}
+
+// StartOn runs a server on the files in a folder, until the test ends or it is shut down.
+func StartOn(tb testing.TB, dir string) *server.Server {
+	tb.Helper()
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: tb.TempDir(),
+		JetStream: true, StoreDir: dir,
 	})
 	if err != nil {
 		tb.Fatalf("making a NATS server: %v", err)

@@ -1,0 +1,110 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/pull"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+const (
+	noticesAtOnce = 16
+	noticeRetry   = 5 * time.Second // while the trail cannot be written
+)
+
+// recordNotices makes a record of each announcement, and acknowledges the announcement when that is durable.
+func (t *Trail) recordNotices(ctx context.Context) error {
+	return (&pull.Subscription{
+		JS: t.js, Log: t.cfg.Logger, Stream: streams.Out, Durable: streams.Auditor, Limit: noticesAtOnce, Grace: t.cfg.Grace,
+		Handle: func(ctx context.Context, msg jetstream.Msg) error {
+			if err := t.recordNotice(ctx, msg); err != nil {
+				t.cfg.Logger.WarnContext(ctx, "an announcement is not on record yet; trying again", slog.Any("error", err))
+				_ = msg.NakWithDelay(noticeRetry) // failing too, it comes again after AckWait
+			}
+			return nil
+		},
+	}).Run(ctx)
+}
+
+func (t *Trail) recordNotice(ctx context.Context, msg jetstream.Msg) error {
+	if meta, err := msg.Metadata(); err == nil {
+		t.metrics.waiting.Set(float64(meta.NumPending))
+	}
+	n, err := events.ParseNotice(events.Message{Subject: msg.Subject(), Body: msg.Data()})
+	if err != nil {
+		t.cfg.Logger.ErrorContext(ctx, "an announcement cannot be read and is not on record", slog.Any("error", err))
+		return msg.Ack()
+	}
+	if e, worth := entryOf(n); worth {
+		if err := t.Record(ctx, e); err != nil {
+			return err
+		}
+	}
+	return msg.Ack()
+}
+
+// entryOf is the record that a notice calls for. Two kinds call for none: recovered comes with refreshed, and expiring only
+// warns.
+func entryOf(n events.Notice) (tokenworker.AuditEntry, bool) {
+	var data struct { // of any kind: they do not disagree on a field
+		events.Cause
+		Request    events.Kind `json:"request"`
+		Reason     string      `json:"reason"`
+		Code       string      `json:"code"`
+		Generation uint64      `json:"generation"`
+	}
+	_ = json.Unmarshal(n.Data, &data) // what cannot be read is left out of the record
+	e := tokenworker.AuditEntry{
+		Key: n.Key, Actor: n.Source, Outcome: tokenworker.AuditDone, Time: n.Time, ID: n.Source + "/" + n.ID,
+		Fence: tokenworker.Fence{
+			Stamp: tokenworker.Stamp{Epoch: data.Epoch, Sequence: data.Sequence}, Generation: data.Generation,
+		},
+	}
+	if data.EventID != "" {
+		e.Actor = data.EventSource
+	}
+	switch n.Kind {
+	case events.Stored:
+		e.Action, e.Reason = tokenworker.AuditWrite, string(events.Acquired)
+	case events.Refreshed:
+		e.Action, e.Reason = tokenworker.AuditRefresh, "rotation"
+	case events.RefreshFailed:
+		e.Action, e.Outcome, e.Reason = tokenworker.AuditRefresh, tokenworker.AuditFailed, data.Code
+	case events.ReauthRequired:
+		e.Action, e.Outcome, e.Reason = tokenworker.AuditRefresh, tokenworker.AuditRefused, data.Code
+	case events.Disconnected:
+		e.Action, e.Reason = tokenworker.AuditDisconnect, data.Reason
+	case events.Revoked:
+		e.Action, e.Reason = tokenworker.AuditRevoke, string(events.Disconnected)
+	case events.RevokeFailed:
+		e.Action, e.Outcome, e.Reason = tokenworker.AuditRevoke, tokenworker.AuditFailed, data.Code
+	case events.Erased:
+		e.Action, e.Reason = tokenworker.AuditErase, data.Reason
+	case events.Rejected:
+		e.Action, e.Outcome, e.Reason = requested(data.Request), tokenworker.AuditRefused, data.Code
+	default:
+		return tokenworker.AuditEntry{}, false
+	}
+	return e, true
+}
+
+// requested is the action that a request asks for.
+func requested(k events.Kind) tokenworker.AuditAction {
+	switch k {
+	case events.Acquired:
+		return tokenworker.AuditWrite
+	case events.Erase:
+		return tokenworker.AuditErase
+	case events.Disconnect:
+		return tokenworker.AuditDisconnect
+	default:
+		return tokenworker.AuditRefresh
+	}
+}
