@@ -53,13 +53,13 @@ func (t *Trail) Extend(ctx context.Context, age time.Duration) error {
 	if err != nil {
 		return err
 	}
-	have, err := t.extent(ctx)
+	_, last, err := t.Sequences(ctx)
 	switch {
 	case err != nil:
 		return err
-	case have.last < at.sequence:
-		return &BreakError{have.last + 1, brokenTail}
-	case have.last == at.sequence:
+	case last < at.sequence:
+		return &BreakError{last + 1, brokenTail}
+	case last == at.sequence:
 		t.metrics.chained.Set(float64(at.sequence))
 		return nil
 	}
@@ -126,11 +126,11 @@ func (t *Trail) Begin(ctx context.Context) (tokenworker.AuditCheckpoint, error) 
 	if err != nil {
 		return tokenworker.AuditCheckpoint{}, err
 	}
-	have, err := t.extent(ctx)
+	_, last, err := t.Sequences(ctx)
 	if err != nil {
 		return tokenworker.AuditCheckpoint{}, err
 	}
-	at := firstLink(max(c.Chain, 1)+1, have.last)
+	at := firstLink(max(c.Chain, 1)+1, last)
 	at.recorded = t.cfg.Now()
 	return t.store.PutCheckpoint(ctx, t.keys.checkpoint(at, nil))
 }

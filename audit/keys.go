@@ -26,9 +26,11 @@ type KeyStore interface {
 	PutWrappedKey(ctx context.Context, k tokenworker.WrappedKey, replaces []byte) (tokenworker.WrappedKey, error)
 }
 
+// KeyKind is the kind of wrapped key that the trail's is: it is stored under the name audit/key.
+const KeyKind = "audit"
+
 const (
-	keyKind  = "audit"
-	keyName  = keyKind + "/key"
+	keyName  = KeyKind + "/key"
 	keySuite = "Ed25519" // of the public half
 )
 

@@ -21,20 +21,16 @@ type message struct {
 	data     []byte
 }
 
-// extent is what the stream says of itself, answered by its leader.
-type extent struct {
-	first, last uint64 // sequences; last is first-1 when it is empty
-}
-
-func (t *Trail) extent(ctx context.Context) (extent, error) {
+// Sequences are those of the first and the last record, answered by the stream's leader. When there is none, last is less.
+func (t *Trail) Sequences(ctx context.Context) (first, last uint64, err error) {
 	s, err := t.js.Stream(ctx, streams.Audit)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return extent{}, fmt.Errorf("%w: stream %s does not exist; run `tokenworker setup`", tokenworker.ErrMisconfigured, streams.Audit)
+		return 0, 0, fmt.Errorf("%w: stream %s does not exist; run `tokenworker setup`", tokenworker.ErrMisconfigured, streams.Audit)
 	} else if err != nil {
-		return extent{}, fmt.Errorf("%w: looking up stream %s: %w", tokenworker.ErrUnavailable, streams.Audit, err)
+		return 0, 0, fmt.Errorf("%w: looking up stream %s: %w", tokenworker.ErrUnavailable, streams.Audit, err)
 	}
 	state := s.CachedInfo().State
-	return extent{max(state.FirstSeq, 1), state.LastSeq}, nil
+	return max(state.FirstSeq, 1), state.LastSeq, nil
 }
 
 const (

@@ -37,21 +37,24 @@ func (t *Trail) Verify(ctx context.Context) (Report, error) {
 	} else if err != nil {
 		return Report{}, err
 	}
-	have, err := t.extent(ctx)
+	first, _, err := t.Sequences(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	v := &verification{
 		trail: t, at: firstLink(newest.Chain, 0), exact: newest.Chain == 1, newest: newest.Sequence,
-		report: Report{Chain: newest.Chain, First: have.first, PublicKey: t.keys.Public(), NewestHash: newest.Hash[:]},
+		report: Report{Chain: newest.Chain, First: first, PublicKey: t.keys.Public()},
+	}
+	if newest.Sequence > 0 {
+		v.report.NewestHash = newest.Hash[:]
 	}
 	next, stop := iter.Pull2(t.store.Checkpoints(ctx, newest.Chain))
 	defer stop()
 	v.more = next
-	if err := v.begin(have.first); err != nil {
+	if err := v.begin(first); err != nil {
 		return v.report, err
 	}
-	for m, err := range t.messages(ctx, have.first, "") {
+	for m, err := range t.messages(ctx, first, "") {
 		if err == nil {
 			err = v.record(m)
 		}

@@ -75,6 +75,10 @@ type Config struct {
 	// Eraser meets requests to erase; default: they are left to other replicas.
 	Eraser Eraser
 
+	// Record puts requests to refresh on record in the audit trail, which the worker's announcements do not name. It returns
+	// when that is durable; with an error the request is delivered again. Default: they are not on record.
+	Record func(context.Context, tokenworker.AuditEntry) error
+
 	// Deliveries handled at once, each; default 64, 16, 16, 2, 4, 4.
 	Acquired, Disconnects, Refreshes, Erasures, Replays, Parked int
 
@@ -100,6 +104,9 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	if c.Policy == nil {
 		c.Policy = func(string) Policy { return Policy{} }
+	}
+	if c.Record == nil {
+		c.Record = func(context.Context, tokenworker.AuditEntry) error { return nil }
 	}
 	if c.Due == nil {
 		c.Due = func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time { return time.Time{} }

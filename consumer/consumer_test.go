@@ -488,3 +488,46 @@ func TestAWorkerNeedsAnEpoch(t *testing.T) {
 		t.Fatal("a worker without an epoch was made")
 	}
 }
+
+func TestARequestToRefreshIsOnRecordBeforeItIsMet(t *testing.T) {
+	r := newRig(t)
+	var mu sync.Mutex
+	var entries []tokenworker.AuditEntry
+	r.start(func(c *consumer.Config) {
+		c.Record = func(_ context.Context, e tokenworker.AuditEntry) error {
+			mu.Lock()
+			defer mu.Unlock()
+			entries = append(entries, e)
+			if len(entries) == 1 {
+				if r.refreshed.String() != "" {
+					t.Error("it is met first")
+				}
+				return tokenworker.ErrUnavailable
+			}
+			return nil
+		}
+	})
+	e, err := events.NewRefresh(acme, "crm", "token_rejected", time.Now())
+	must(t, err)
+	m, err := e.Message()
+	must(t, err)
+	r.publish(m)
+	r.settled(streams.In)
+	if got := r.refreshed.String(); got != "acme:google:42 forced=true\n" {
+		t.Errorf("refreshed %q, want once", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(entries) != 2 {
+		t.Fatalf("%d entries, want the one that failed and the next try", len(entries))
+	}
+	got := entries[1]
+	got.Time = time.Time{}
+	want := tokenworker.AuditEntry{
+		Action: tokenworker.AuditRefresh, Key: acme, Actor: "crm", Reason: "token_rejected", Outcome: tokenworker.AuditAsked,
+		Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: epoch, Sequence: 1}}, Event: e.EventID(), ID: "event/3/1",
+	}
+	if got != want {
+		t.Errorf("entry %+v, want %+v", got, want)
+	}
+}

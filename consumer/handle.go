@@ -106,6 +106,12 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
 	switch {
 	case e.Kind == events.Refresh: // a repeat only refreshes again
+		if err := w.cfg.Record(ctx, tokenworker.AuditEntry{
+			Action: tokenworker.AuditRefresh, Key: e.Key, Actor: e.Source, Reason: e.Reason, Outcome: tokenworker.AuditAsked,
+			Fence: tokenworker.Fence{Stamp: d.stamp}, Event: ev.ID, Time: w.cfg.Now(), ID: "event/" + d.stamp.String(),
+		}); err != nil {
+			return err
+		}
 		return w.rotator.Do(ctx, e.Key, true)
 	case e.Kind == events.Erase && w.cfg.Eraser == nil: // parked before, or replayed
 		return errNoEraser

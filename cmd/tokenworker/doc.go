@@ -11,6 +11,7 @@
 //	tokenworker list      the connections of an organization; inspect shows one, without its tokens
 //	tokenworker dlq       refused events: list, show, replay
 //	tokenworker providers what the worker knows of the companies whose tokens it holds
+//	tokenworker audit     the audit trail: verify it, read it
 //	tokenworker keys      what publishers seal to: make, rotate, retire, show
 //
 // docs/operations.md is the guide; every command has --help.

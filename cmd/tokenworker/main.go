@@ -81,7 +81,7 @@ func (a *app) root() *cli.Command {
 		Commands: []*cli.Command{
 			a.demoCommand(), a.devCommand(), a.runCommand(),
 			a.publishCommand(), a.refreshCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
-			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.rewrapCommand(), a.providersCommand(),
+			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.auditCommand(), a.rewrapCommand(), a.providersCommand(),
 			a.versionCommand(),
 		},
 	}

@@ -160,6 +160,15 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 		t.Errorf("retiring an unknown key: %s", o.stderr)
 	}
 
+	expectFields(t, object(t, operator.must("", "audit", "verify", "--json")), map[string]any{"chain": 1.0})
+	eventually(t, "the audit trail tells of all that was done", func() bool {
+		trail := operator.must("", "audit", "tail", "--key", connection)
+		return strings.Contains(trail, "write") && strings.Contains(trail, "refresh") && strings.Contains(trail, "disconnect")
+	})
+	if o := publisher.run("", "audit", "tail"); o.code != 1 {
+		t.Errorf("a publisher reads the audit trail: %s", o.stdout)
+	}
+
 	for _, f := range objects(t, worker.must("", "doctor", "--json")) {
 		what := f["what"].(string)
 		if (strings.HasPrefix(what, "NATS rights") || strings.HasPrefix(what, "reads")) && f["level"] != "ok" {

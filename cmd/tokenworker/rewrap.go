@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/rewrap"
@@ -46,7 +47,9 @@ func (a *app) rewrapCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			wrapper := kmsenc.NewRewrapper(service, map[string]func(string) map[string]string{events.KeyKind: events.KeyContext})
+			wrapper := kmsenc.NewRewrapper(service, map[string]func(string) map[string]string{
+				events.KeyKind: events.KeyContext, audit.KeyKind: audit.KeyContext,
+			})
 			if flags.check {
 				return a.checkWrapping(ctx, s, wrapper, flags.json)
 			}

@@ -66,7 +66,9 @@ func workerNeeds() []string {
 		"tokens.v1.parked.acquired." + somewhere,
 		"tokens.v1.rescue." + somewhere,
 		"tokens.v1.sweep.provider.0",
-		"$JS.API.STREAM.INFO." + streams.Out,
+		"tokens.v1.audit.read.pseudonym",
+		"$JS.API.STREAM.INFO." + streams.Audit,
+		"$JS.API.CONSUMER.CREATE." + streams.Audit + ".reader", pullSubject(streams.Audit, "reader"),
 		"$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.refreshed." + somewhere, // whether it was announced
 	}
 	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
@@ -83,6 +85,7 @@ func workerNeeds() []string {
 		{streams.Parked, []string{streams.ParkedRetry}},
 		{streams.Rescue, []string{streams.Rescuer}},
 		{streams.Sweep, []string{streams.Sweeper}},
+		{streams.Out, []string{streams.Auditor}},
 	} {
 		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name)
 		for _, durable := range stream.durables {

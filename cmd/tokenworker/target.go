@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/events"
@@ -28,6 +29,7 @@ type store interface {
 	rotator.Store
 	keyStore
 	epochs
+	audit.Store
 	rewrap.Store
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 }
@@ -147,6 +149,22 @@ func (t *target) keyring(ctx context.Context) (*events.Keyring, error) {
 		return nil, fmt.Errorf("opening the event keys: %w", err)
 	}
 	return keys, nil
+}
+
+// trail opens the audit trail.
+func (t *target) trail(ctx context.Context) (*audit.Trail, error) {
+	var p parts
+	var err error
+	if p.store, err = t.store(ctx); err != nil {
+		return nil, err
+	}
+	if p.service, err = t.keyService(ctx); err != nil {
+		return nil, err
+	}
+	if p.js, err = t.jetStream(ctx); err != nil {
+		return nil, err
+	}
+	return p.trail(ctx, audit.Config{Logger: t.log})
 }
 
 // jetStream connects to NATS.

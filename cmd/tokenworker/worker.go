@@ -18,6 +18,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/access"
+	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
@@ -93,11 +94,25 @@ type parts struct {
 	reads   *nats.Conn // a connection, and in a deployment a user, of its own; nil: no reads are answered
 }
 
-// worker handles events, refreshes what is due and answers reads.
+// trail opens the audit trail.
+func (p parts) trail(ctx context.Context, cfg audit.Config) (*audit.Trail, error) {
+	keys, err := audit.OpenKeys(ctx, p.store, p.service)
+	if err != nil {
+		return nil, err
+	}
+	t, err := audit.New(cfg, p.js, p.store, keys)
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit trail: %w", err)
+	}
+	return t, nil
+}
+
+// worker handles events, refreshes what is due, answers reads and keeps the audit trail.
 type worker struct {
 	consumer *consumer.Worker
 	rotator  *rotator.Rotator
 	access   *access.Service
+	audit    *audit.Trail
 	parts
 	epoch  uint64
 	keys   *events.Keyring
@@ -126,6 +141,10 @@ func (f *workerFlags) newWorker(
 	if err != nil {
 		return nil, err
 	}
+	w.audit, err = p.trail(ctx, audit.Config{Grace: f.shutdownLimit, Logger: log, Registerer: metrics})
+	if err != nil {
+		return nil, err
+	}
 	w.rotator, err = rotator.New(rotator.Config{
 		Process: processName(), Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
 	}, p.js, p.store, w.sealer, gateway)
@@ -144,13 +163,13 @@ func (f *workerFlags) newWorker(
 			policy, _ := gateway.Policy(k.ProviderID)
 			return rotator.DueAfter(policy, k, at, set)
 		},
-		Logger: log, Registerer: metrics,
+		Record: w.audit.Record, Logger: log, Registerer: metrics,
 	}, p.js, w.keys, w.sealer, p.store, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the worker: %w", err)
 	}
 	w.access, err = access.New(access.Config{
-		Rate: f.readRate, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+		Rate: f.readRate, Audit: w.audit, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
 	}, p.store, w.sealer, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the read service: %w", err)
@@ -158,7 +177,8 @@ func (f *workerFlags) newWorker(
 	return w, nil
 }
 
-// Run handles events, refreshes what is due and answers reads until ctx ends, and then finishes what is under way.
+// Run handles events, refreshes what is due, answers reads and keeps the audit trail until ctx ends, and then finishes what is
+// under way.
 func (w *worker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.consumer.Run(ctx) })
@@ -166,6 +186,7 @@ func (w *worker) Run(ctx context.Context) error {
 	if w.reads != nil {
 		g.Go(func() error { return w.access.Run(ctx, w.reads) })
 	}
+	g.Go(func() error { return w.audit.Run(ctx) })
 	return g.Wait()
 }
 

@@ -46,6 +46,7 @@ func publishing() []row {
 		{"tokens.v1.parked.acquired.acme.google.1", []string{worker}},
 		{"tokens.v1.rescue.acme.google.1", []string{worker}},
 		{"tokens.v1.sweep.google.0", []string{worker}},
+		{"tokens.v1.audit.read.0123456789abcdef0123456789abcdef", []string{worker}},
 
 		{"tokens.v1.get.payroll.acme.google.1", []string{payroll}},
 		{"tokens.v1.get.payroll.other.google.1", nil}, // another organization
@@ -88,7 +89,14 @@ func publishing() []row {
 		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_SWEEP.sweeper", []string{worker}},
 		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_DLQ.own", nil},
 		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_OUT.own", nil},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_OUT.audit", []string{worker}},
+		{"$JS.API.CONSUMER.CREATE.TOKENS_AUDIT.own", []string{worker, operator}},
+		{"$JS.API.CONSUMER.MSG.NEXT.TOKENS_AUDIT.own", []string{worker, operator}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_AUDIT", nil},
+		{"$JS.API.STREAM.PURGE.TOKENS_AUDIT", nil},
+		{"$JS.API.STREAM.DELETE.TOKENS_AUDIT", nil},
 		{"$JS.ACK.TOKENS_IN.acquired.1.1.1.1.1", []string{worker}},
+		{"$JS.ACK.TOKENS_OUT.audit.1.1.1.1.1", []string{worker}},
 		{"$JS.ACK.TOKENS_DLQ.own.1.1.1.1.1", nil},
 
 		{"$SRV.PING", []string{operator}},
@@ -107,7 +115,7 @@ func subscribing() []row {
 		{">", nil}, {"*.>", nil}, {"*.*.*.*.*.*", nil},
 		{"tokens.>", nil}, {"tokens.v1.>", nil}, {"tokens.*.event.>", nil}, {"tokens.v1.acquired.>", nil},
 		{"tokens.v1.disconnect.>", nil}, {"tokens.v1.dlq.>", nil}, {"tokens.v1.parked.>", nil}, {"tokens.v1.rescue.>", nil},
-		{"tokens.v1.replay.>", nil}, {"tokens.v1.sweep.>", nil},
+		{"tokens.v1.replay.>", nil}, {"tokens.v1.sweep.>", nil}, {"tokens.v1.audit.>", nil},
 		{"tokens.v1.event.>", []string{publisher}},
 		{"tokens.v1.event.stored.acme.google.1", []string{publisher}},
 		{"tokens.v1.get.>", []string{access}},
