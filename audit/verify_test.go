@@ -29,6 +29,7 @@ func covered(t *testing.T) *rig {
 }
 
 func TestWhatIsDoneToTheFilesOfTheTrailShows(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		change func([]natstest.Stored) []natstest.Stored // index 6 is sequence 7
