@@ -69,6 +69,10 @@ type Config struct {
 	// Policy says what the rules must know of a provider; default: the zero Policy for all.
 	Policy func(providerID string) Policy
 
+	// Identify asks a provider which company a token set is for; the key lacks it. An error that is an [events.Code] refuses
+	// the event; any other says that the provider could not be asked. Default: such events are refused.
+	Identify func(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) (Identity, error)
+
 	// Due says when the rotator should look at a set that was acquired at the given time; default: never.
 	Due func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time
 

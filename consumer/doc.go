@@ -18,12 +18,17 @@
 //     bounds how many events can be in that state, and the rest waits in the stream.
 //   - release: this replica is shutting down; another one gets the event at once.
 //   - park: it can be settled neither way for one organization or connection alone (the organization's key is refused, the
-//     record has no room). The event moves, unchanged and with its stamp, to TOKENS_PARKED and is tried again from there,
-//     minutes apart. Its slot in the main stream is free for others.
+//     record has no room), or for one provider, which cannot be asked for a company. The event moves, unchanged and with its
+//     stamp, to TOKENS_PARKED and is tried again from there, minutes apart. Its slot in the main stream is free for others.
 //   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
 //     acknowledged there; then the original is securely deleted (its bytes are overwritten, since it may hold
 //     tokens in clear) and terminated.
 //   - halt: the stream was rolled back. The message stays; the worker stops and says why.
+//
+// # Events without a company
+//
+// identify.go asks the provider for the company of an acquired event that names none and publishes it again under the full
+// key, with an id that follows from its own. The new event takes the same line from the beginning.
 //
 // # Announcements
 //

@@ -117,6 +117,8 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return errNoEraser
 	case e.Kind == events.Erase:
 		return w.cfg.Eraser.Erase(ctx, ev, cause, e.Reason)
+	case e.Kind == events.Acquired && e.Key.CompanyID == "":
+		return w.identify(ctx, e)
 	}
 	if err := w.noteProvider(ctx, e.Key.ProviderID); err != nil {
 		return err
@@ -164,14 +166,9 @@ func (w *Worker) noteProvider(ctx context.Context, id string) error {
 func (w *Worker) acquire(
 	ctx context.Context, e *events.Event, ev tokenworker.Event,
 ) (tokenworker.Verdict, tokenworker.Details, error) {
-	if e.Key.CompanyID == "" {
-		return 0, tokenworker.Details{}, events.CodeUnsupported // asking the provider for the company comes later
-	}
-	set, err := w.keys.Open(ctx, e)
-	if refusal := events.Code(""); errors.As(err, &refusal) {
+	set, err := w.open(ctx, e)
+	if err != nil {
 		return 0, tokenworker.Details{}, err
-	} else if err != nil {
-		return 0, tokenworker.Details{}, fmt.Errorf("%w: %w", errKeyring, err)
 	}
 	details := set.Details()
 	plaintext, err := tokenworker.EncodeTokenSet(set)
@@ -193,6 +190,15 @@ func (w *Worker) acquire(
 	}
 	verdict, err := w.store.Acquire(ctx, a)
 	return verdict, details, err
+}
+
+// open opens the token set on the wire.
+func (w *Worker) open(ctx context.Context, e *events.Event) (tokenworker.TokenSet, error) {
+	set, err := w.keys.Open(ctx, e)
+	if refusal := events.Code(""); err != nil && !errors.As(err, &refusal) {
+		err = fmt.Errorf("%w: %w", errKeyring, err)
+	}
+	return set, err
 }
 
 // settleTimeout bounds each message to NATS that settling takes. Failing, the delivery comes again.

@@ -79,6 +79,9 @@ func (k Kind) takes(key tokenworker.Key) bool {
 // is the CloudEvents subject of every event.
 func KeyText(key tokenworker.Key) string { return joinKey(key, ":") }
 
+// ParseKeyText undoes [KeyText].
+func ParseKeyText(text string) (key tokenworker.Key, ok bool) { return splitKey(text, ":") }
+
 // joinKey joins the escaped parts of a key, up to the first empty one.
 func joinKey(key tokenworker.Key, sep string) string {
 	s := tokenworker.EscapePart(key.OrgID)

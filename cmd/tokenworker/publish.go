@@ -39,7 +39,8 @@ func (a *app) publishCommand() *cli.Command {
 		Commands: []*cli.Command{
 			{
 				Name: "acquired", Usage: "say that a token set was obtained for the connection KEY", ArgsUsage: "KEY",
-				Description: "KEY is org:provider:company. The token set is read from standard input or a file, never from an " +
+				Description: "KEY is org:provider:company, or org:provider where the worker is to ask the provider which company the " +
+					"token is for. The token set is read from standard input or a file, never from an " +
 					"argument: JSON with the names of RFC 6749 section 5.1, as a provider's token endpoint answers, or an access " +
 					"token alone. It is sealed to the worker's public key before it leaves this process.",
 				Flags: p.acquiredFlags(), ArgValidator: oneArgument,
@@ -207,9 +208,9 @@ type published struct {
 
 // publish makes an event, publishes it and prints what came of it.
 func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText string, event maker) error {
-	key, err := tokenworker.ParseKey(keyText)
+	key, err := p.key(keyText)
 	if err != nil {
-		return wrongUse("KEY: %v", err)
+		return err
 	}
 	at, err := p.at()
 	if err != nil {
@@ -248,6 +249,21 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	out := newListing(a.stdout, p.json, "ID", "SUBJECT", "SEQUENCE", "OUTCOME")
 	out.row(done, done.ID, done.Subject, strconv.FormatUint(done.Sequence, 10), done.Outcome)
 	return errors.Join(out.close(), refused)
+}
+
+// key reads KEY. One without a company is for the kind of event that allows it to accept.
+func (p *publishing) key(text string) (tokenworker.Key, error) {
+	if key, ok := events.ParseKeyText(text); ok && key.ProviderID != "" && key.CompanyID == "" {
+		if p.wait {
+			return key, wrongUse("--wait needs a KEY with its company")
+		}
+		return key, nil
+	}
+	key, err := tokenworker.ParseKey(text)
+	if err != nil {
+		return key, wrongUse("KEY: %v", err)
+	}
+	return key, nil
 }
 
 // send publishes a message once and returns its sequence. A message that the stream has already is an error: an id that

@@ -1,0 +1,155 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/consumer"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
+)
+
+var (
+	unnamed = tokenworker.Key{OrgID: "acme", ProviderID: "finch"}
+	named   = tokenworker.Key{OrgID: "acme", ProviderID: "finch", CompanyID: "Größe & Co."}
+)
+
+// identifying is a provider that says what the function says, and counts how often it is asked.
+func identifying(asked *atomic.Int64, says func(try int64, set tokenworker.TokenSet) (consumer.Identity, error)) func(*consumer.Config) {
+	return func(c *consumer.Config) {
+		c.Identify = func(_ context.Context, k tokenworker.Key, set tokenworker.TokenSet) (consumer.Identity, error) {
+			if k != unnamed {
+				return consumer.Identity{}, errors.New("asked about another connection")
+			}
+			return says(asked.Add(1), set)
+		}
+	}
+}
+
+// itsCompany is what Finch would say.
+func itsCompany(int64, tokenworker.TokenSet) (consumer.Identity, error) {
+	return consumer.Identity{CompanyID: named.CompanyID, ProviderConnectionID: "conn-9", Scope: "company", Subject: "u-1"}, nil
+}
+
+func TestAnEventWithoutACompanyIsStoredUnderTheFullKey(t *testing.T) {
+	r, at := newRig(t), time.Now().Add(-time.Minute)
+	raw := r.acquired(unnamed, "raw", at)
+	r.publish(raw)
+	var asked atomic.Int64
+	r.start(identifying(&asked, func(try int64, set tokenworker.TokenSet) (consumer.Identity, error) {
+		if string(set.AccessToken.Reveal()) != secret+"-raw" {
+			return consumer.Identity{}, errors.New("asked about another token")
+		}
+		return itsCompany(try, set)
+	}))
+	r.settled(streams.In)
+	if got := r.token(named); got != "raw" {
+		t.Fatalf("stored: %s", got)
+	}
+	rec, err := r.db.Get(t.Context(), named)
+	must(t, err)
+	if rec.ProviderConnectionID != "conn-9" || rec.Scope != "company" || rec.Subject != "u-1" || rec.Stamp.Sequence != 2 {
+		t.Errorf("stored at %s with %+v", rec.Stamp, rec.Details)
+	}
+	if want := at.Truncate(time.Second); !rec.AcquiredAt.Equal(want) {
+		t.Errorf("acquired at %s, want the raw event's time %s", rec.AcquiredAt, want)
+	}
+	if got, want := r.notices(), "stored "+events.KeyText(named); got != want {
+		t.Errorf("announced %s, want %s", got, want)
+	}
+	if r.onDisk(secret) || strings.Contains(r.logs.String(), secret) {
+		t.Error("the token is in clear on NATS's disk or in the log")
+	}
+	if asked.Load() != 1 {
+		t.Errorf("the provider was asked %d times", asked.Load())
+	}
+}
+
+func TestARepeatOfAnEventWithoutACompanyChangesNothing(t *testing.T) {
+	r := newRig(t)
+	forgetMessageIDs(t, r)
+	raw := r.acquired(unnamed, "raw", time.Now())
+	r.publish(raw)
+	var asked atomic.Int64
+	r.start(identifying(&asked, itsCompany))
+	r.settled(streams.In)
+	r.publish(r.disconnect(named, time.Now()))
+	r.settled(streams.In)
+	r.eventually("the stream takes the repeat for new", func() bool { return !r.tryPublish(raw).Duplicate })
+	r.eventually("the provider is asked again", func() bool { return asked.Load() == 2 })
+	r.settled(streams.In)
+	if got := r.token(named); got != string(tokenworker.Disconnecting) {
+		t.Errorf("it has brought back: %s", got)
+	}
+	rec, err := r.db.Get(t.Context(), named)
+	must(t, err)
+	if len(rec.Revoke) != 1 {
+		t.Errorf("%d sets to revoke, want the one", len(rec.Revoke))
+	}
+}
+
+func TestAProviderThatCannotBeAskedParksItsEventsAlone(t *testing.T) {
+	r := newRig(t)
+	r.publish(r.acquired(unnamed, "raw", time.Now()))
+	r.publish(r.acquired(acme, "another", time.Now()))
+	var asked atomic.Int64
+	r.start(identifying(&asked, func(try int64, set tokenworker.TokenSet) (consumer.Identity, error) {
+		if try == 1 {
+			return consumer.Identity{}, errors.New("connection refused")
+		}
+		return itsCompany(try, set)
+	}))
+	r.settled(streams.In)
+	if got := r.token(acme); got != "another" {
+		t.Errorf("another connection: %s", got)
+	}
+	r.settled(streams.Parked)
+	r.settled(streams.In)
+	if got := r.token(named); got != "raw" {
+		t.Errorf("after the provider is back: %s", got)
+	}
+	if !strings.Contains(r.logs.String(), `"event parked"`) {
+		t.Error("it was not parked")
+	}
+}
+
+func TestWhatAProviderDoesNotIdentifyIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		says consumer.Identity
+		err  error
+		now  time.Time
+		want events.Code
+	}{
+		{name: "the token is not good", err: events.CodeTokenRefused, want: events.CodeTokenRefused},
+		{name: "the provider names no company", err: events.CodeNoCompany, want: events.CodeNoCompany},
+		{name: "the provider has no introspection", err: events.CodeUnsupported, want: events.CodeUnsupported},
+		{name: "the company is no part of a key", says: consumer.Identity{CompanyID: "a\nb"}, want: events.CodeNoCompany},
+		{name: "what it says does not fit an event", says: consumer.Identity{CompanyID: "c", Scope: strings.Repeat("x", 5<<10)},
+			want: events.CodeInvalidTokenSet},
+		{name: "it comes to it a day too late", says: consumer.Identity{CompanyID: "c"}, now: time.Now().Add(25 * time.Hour),
+			want: events.CodeTooOld},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.publish(r.acquired(unnamed, "raw", time.Now()))
+			var asked atomic.Int64
+			r.start(identifying(&asked, func(int64, tokenworker.TokenSet) (consumer.Identity, error) { return c.says, c.err }),
+				func(cfg *consumer.Config) {
+					if !c.now.IsZero() {
+						cfg.Now = func() time.Time { return c.now }
+					}
+				})
+			r.settled(streams.In)
+			letters := r.messages(streams.DLQ)
+			if len(letters) != 1 || !strings.HasPrefix(letters[0].Subject, "tokens.v1.dlq."+string(c.want)+".acquired.acme.finch") {
+				t.Errorf("dead letters: %v", letters)
+			}
+		})
+	}
+}
