@@ -47,7 +47,7 @@ func TestRightsOfANATSUser(t *testing.T) {
 		"its inbox for a queue":                {func(r *rights) { r.Subscribe.Allow = []string{"_INBOX.> workers"} }, ok},
 		"everything":                           {func(r *rights) { r.Publish.Allow = nil }, warn},
 		"everything but what harms":            {func(r *rights) { r.Publish = subjectRights{Deny: workerExcess()} }, ok},
-		"the right to forge events":            {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "tokens.v1.acquired.>") }, warn},
+		"the right to forge events":            {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "tokens.v1.disconnect.>") }, warn},
 		"the right to delete the stream":       {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "$JS.API.STREAM.>") }, warn},
 		"those of another role, which is fine": {func(r *rights) { r.Publish.Allow = []string{"tokens.v1.acquired.>"} }, ok},
 	} {
