@@ -21,6 +21,7 @@
 //   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
 //   - access: answers token reads over NATS, each sealed to whoever asks.
 //   - audit: the audit trail: records, their chain, its checkpoints.
+//   - client: what other services import, to publish events and to read tokens.
 //   - provider: OAuth clients and the catalogue of providers.
 //   - demoprovider: a demanding OAuth server, for the demo, tests and attacks.
 //   - deploy/nats: the NATS server's configuration, with what each user may do.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ type rig struct {
 	refresher refresher
 	trail     trail
 	broken    error // of the store
+	looks     atomic.Int64
 }
 
 type clock struct {
@@ -174,6 +176,7 @@ func (r *rig) start(change ...func(*access.Config)) (stop func()) {
 type store struct{ r *rig }
 
 func (s store) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
+	s.r.looks.Add(1)
 	if s.r.broken != nil {
 		return tokenworker.Record{}, s.r.broken
 	}
@@ -241,7 +244,7 @@ func (r *rig) claim(from tokenworker.Fence, length time.Duration) tokenworker.Cl
 	return c
 }
 
-// refresh commits a successor.
+// refresh commits a successor, of which there is one only.
 func (r *rig) refresh(k tokenworker.Key, from tokenworker.Fence) tokenworker.Record {
 	ctx := context.Background()
 	next := from.Next()

@@ -141,6 +141,9 @@ func (d *dev) grant(ctx context.Context, body []byte) (events.Message, error) {
 	return e.Message()
 }
 
+// grantTimeout bounds the wait for the embedded mode's answer.
+const grantTimeout = 10 * time.Second
+
 // granted asks the embedded mode for the event of a new grant of its provider.
 func (p *publishing) granted(ctx context.Context, js jetstream.JetStream, key tokenworker.Key, at time.Time) (events.Message, error) {
 	if key.ProviderID != demoProviderID || p.plain || p.publicKey != "" || p.expiresIn != 0 {
@@ -150,7 +153,7 @@ func (p *publishing) granted(ctx context.Context, js jetstream.JetStream, key to
 	if err != nil {
 		return events.Message{}, fmt.Errorf("asking for a grant: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
 	defer cancel()
 	msg, err := js.Conn().RequestWithContext(ctx, demoGrants, body)
 	if errors.Is(err, nats.ErrNoResponders) {

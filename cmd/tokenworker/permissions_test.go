@@ -19,12 +19,29 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
 )
 
 // guardedNATS is a server that counts what it denies.
 type guardedNATS struct {
 	*server.Server
 	denials denials
+	ca      string // file
+}
+
+// reader connects as the user that may read.
+func (g *guardedNATS) reader(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(g.ClientURL(), nats.RootCAs(g.ca), nats.UserInfo("payroll", "canary-payroll"),
+		nats.CustomInboxPrefix("_INBOX.payroll"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
 }
 
 // denials counts the log lines of a server about what a user has no right to.
@@ -75,7 +92,7 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	g = &guardedNATS{Server: s}
+	g = &guardedNATS{Server: s, ca: cert}
 	s.SetLogger(&g.denials, false, false)
 	s.Start()
 	t.Cleanup(func() { stopNATS(s) })
@@ -118,8 +135,8 @@ func selfSigned(t *testing.T) (certificate, key string) {
 
 func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 	t.Parallel()
-	nats, as := startGuardedNATS(t)
-	p := newDeployment(t, nats.ClientURL())
+	server, as := startGuardedNATS(t)
+	p := newDeployment(t, server.ClientURL())
 	user := func(name string) *program { return &program{t, append(slices.Clip(p.env), as(name)...)} }
 	worker, publisher, operator := user("worker"), user("publisher"), user("operator")
 
@@ -138,10 +155,19 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 	}
 	// The worker comes only after the publisher has tried to look into the stream, which is not its right.
 	waiting := publisher.start(args("acquired", "--public-key", public, "--token-file", token)...)
-	eventually(t, "the publisher is denied a look", func() bool { return nats.denials.Load() > 0 })
+	eventually(t, "the publisher is denied a look", func() bool { return server.denials.Load() > 0 })
 	running := worker.start("run")
 	running.await("working")
 	expectFields(t, object(t, waiting.await("outcome")), map[string]any{"outcome": "stored"})
+
+	key, err := tokenworker.ParseKey(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := client.NewReader(server.reader(t), "payroll", client.ReaderConfig{}).Token(t.Context(), key)
+	if err != nil || string(read.Value.Reveal()) != "a-token" {
+		t.Errorf("a reader gets %d bytes, %v", len(read.Value.Reveal()), err)
+	}
 
 	publish := func(rest ...string) map[string]any {
 		o := publisher.run("a-token", args(rest...)...)
@@ -200,12 +226,12 @@ func TestCredentialsInAURLAreRefusedAndNotRepeated(t *testing.T) {
 }
 
 func TestAWrongPasswordIsNotRepeated(t *testing.T) {
-	nats, as := startGuardedNATS(t)
+	server, as := startGuardedNATS(t)
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("canary"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := newProgram(t, append(as("worker"), "TOKENWORKER_NATS_PASSWORD_FILE="+file, "TOKENWORKER_NATS_URL="+nats.ClientURL())...)
+	p := newProgram(t, append(as("worker"), "TOKENWORKER_NATS_PASSWORD_FILE="+file, "TOKENWORKER_NATS_URL="+server.ClientURL())...)
 	o := p.run("", "dlq", "list", "--log-level", "debug")
 	if o.code != 1 || !strings.Contains(o.stderr, "uthoriz") || strings.Contains(o.stderr, "canary") {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)

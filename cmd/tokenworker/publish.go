@@ -8,16 +8,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v3"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// publishTimeout bounds the wait for JetStream's acknowledgement.
-const publishTimeout = 10 * time.Second
+// waitLimit bounds the wait for the worker to deal with an event.
+const waitLimit = time.Minute
 
 // publishing is what the flags of `publish` say.
 type publishing struct {
@@ -200,10 +200,10 @@ func (p *publishing) public(ctx context.Context, t *target) (events.PublicKey, e
 
 // published is what `publish` prints.
 type published struct {
-	ID       string `json:"id"`
-	Subject  string `json:"subject"`
-	Sequence uint64 `json:"sequence"`
-	Outcome  string `json:"outcome,omitempty"`
+	ID       string         `json:"id"`
+	Subject  string         `json:"subject"`
+	Sequence uint64         `json:"sequence"`
+	Outcome  client.Outcome `json:"outcome,omitempty"`
 }
 
 // publish makes an event, publishes it and prints what came of it.
@@ -229,25 +229,21 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	if err != nil {
 		return err
 	}
-	var w *waiter
-	if p.wait {
-		if w, err = newWaiter(js, decoded.Kind, key); err != nil {
-			return err
-		}
-	}
-	sequence, err := send(ctx, js, msg)
-	if err != nil {
-		return err
-	}
-	done := published{ID: decoded.ID, Subject: msg.Subject, Sequence: sequence}
+	publisher := client.NewPublisher(js, client.PublisherConfig{})
+	done := published{ID: decoded.ID, Subject: msg.Subject}
 	var refused error
-	if w != nil {
-		if done.Outcome, refused = w.wait(ctx, sequence); done.Outcome == "" {
+	if p.wait {
+		waiting, cancel := context.WithTimeout(ctx, waitLimit)
+		defer cancel()
+		done.Sequence, done.Outcome, refused = publisher.PublishAndWait(waiting, msg)
+		if done.Outcome == "" {
 			return refused
 		}
+	} else if done.Sequence, err = publisher.Publish(ctx, msg); err != nil {
+		return err
 	}
 	out := newListing(a.stdout, p.json, "ID", "SUBJECT", "SEQUENCE", "OUTCOME")
-	out.row(done, done.ID, done.Subject, strconv.FormatUint(done.Sequence, 10), done.Outcome)
+	out.row(done, done.ID, done.Subject, strconv.FormatUint(done.Sequence, 10), string(done.Outcome))
 	return errors.Join(out.close(), refused)
 }
 
@@ -266,22 +262,7 @@ func (p *publishing) key(text string) (tokenworker.Key, error) {
 	return key, nil
 }
 
-// send publishes a message once and returns its sequence. A message that the stream has already is an error: an id that
-// is new to the publisher and known to the stream was taken by somebody else.
+// send publishes a message that was made elsewhere, and returns its sequence.
 func send(ctx context.Context, js jetstream.JetStream, m events.Message) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	msg := nats.NewMsg(m.Subject)
-	msg.Data = m.Body
-	ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(m.ID), jetstream.WithRetryAttempts(0))
-	switch {
-	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return 0, errors.New("publishing: no stream takes the event; run `tokenworker setup`")
-	case err != nil:
-		return 0, fmt.Errorf("publishing: %w", err)
-	case ack.Duplicate:
-		return 0, fmt.Errorf("publishing: the stream has an event of this source and id already, at sequence %d",
-			ack.Sequence)
-	}
-	return ack.Sequence, nil
+	return client.NewPublisher(js, client.PublisherConfig{}).Publish(ctx, m)
 }

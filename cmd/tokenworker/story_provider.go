@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
 )
@@ -164,7 +165,7 @@ func (s *story) loseAnswer(ctx context.Context) (string, error) {
 	if err := s.ask(ctx, s.lost, events.RefreshFailed, events.NewRefresh); err != nil {
 		return "", err
 	}
-	if err := s.ask(ctx, s.lost, withoutEffect, events.NewRefresh); err != nil {
+	if err := s.ask(ctx, s.lost, events.Kind(client.WithoutEffect), events.NewRefresh); err != nil {
 		return "", err
 	}
 	f, err := s.ledger(s.lost)

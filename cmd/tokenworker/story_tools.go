@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -52,21 +53,9 @@ func (s *story) seal(ctx context.Context, e *events.Event) error {
 // publish publishes an event, waits until the worker has announced what it did, which must be want, and returns the
 // event's stamp.
 func (s *story) publish(ctx context.Context, m events.Message, want events.Kind) (tokenworker.Stamp, error) {
-	kind, key, err := events.ParseSubject(m.Subject)
-	if err != nil {
-		return tokenworker.Stamp{}, err
-	}
-	w, err := newWaiter(s.publisher, kind, key)
-	if err != nil {
-		return tokenworker.Stamp{}, err
-	}
-	sequence, err := send(ctx, s.publisher, m)
-	if err != nil {
-		return tokenworker.Stamp{}, err
-	}
+	sequence, got, err := client.NewPublisher(s.publisher, client.PublisherConfig{}).PublishAndWait(ctx, m)
 	stamp := tokenworker.Stamp{Epoch: s.dev.epoch, Sequence: sequence}
-	got, err := w.wait(ctx, sequence)
-	if got == string(want) {
+	if got == client.Outcome(want) {
 		return stamp, nil
 	}
 	return stamp, errors.Join(fmt.Errorf("the worker says %q, want %q", got, want), err)

@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"context"
@@ -16,14 +16,42 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-const (
-	waitLimit = time.Minute            // for the worker to deal with an event
-	lookEvery = 200 * time.Millisecond // whether the event still is in the stream
-)
+// Outcome is what became of an event: the kind of the worker's notice about it, or [WithoutEffect].
+type Outcome string
 
-// withoutEffect is the outcome of an event that the worker is done with and has announced nothing about: a repeat, or
+// WithoutEffect is the outcome of an event that the worker is done with and has announced nothing about: a repeat, or
 // older than what is stored; or parked.
-const withoutEffect = "without_effect"
+const WithoutEffect Outcome = "without_effect"
+
+// PublishAndWait is [Publisher.Publish], and waits until the worker has dealt with the event or ctx ends. A refused event, and
+// a refresh that brought nothing, have an outcome and an error, which wraps the [events.Code]. Without an outcome but with a
+// sequence the event is in the stream, and what becomes of it is not known yet. It needs the right to subscribe to the worker's
+// notices; [WithoutEffect] is seen only by those who may also look into the stream. An acquired event without a company is
+// refused here: what becomes of it is announced under the connection that the provider names.
+func (p *Publisher) PublishAndWait(ctx context.Context, m events.Message) (sequence uint64, _ Outcome, _ error) {
+	request, key, err := events.ParseSubject(m.Subject)
+	switch {
+	case err != nil:
+		return 0, "", err
+	case request == events.Acquired && key.CompanyID == "":
+		return 0, "", errNoCompany
+	}
+	w, err := newWaiter(p.js, request, key)
+	if err != nil {
+		return 0, "", err
+	}
+	defer w.subscription.Unsubscribe() //nolint:errcheck // it fails when the connection is closed
+	if sequence, err = p.Publish(ctx, m); err != nil {
+		return 0, "", err
+	}
+	outcome, err := w.wait(ctx, sequence)
+	return sequence, outcome, err
+}
+
+var errNoCompany = errors.New("an event without a company cannot be waited for")
+
+// lookEvery is how often the stream is asked whether the event still is in it.
+const lookEvery = 200 * time.Millisecond
 
 // waiter learns what the worker does about the events of one connection.
 type waiter struct {
@@ -44,32 +72,29 @@ func newWaiter(js jetstream.JetStream, request events.Kind, key tokenworker.Key)
 	return &waiter{request: request, js: js, notices: notices, subscription: sub}, nil
 }
 
-// wait returns what became of the event at the given sequence: the kind of the notice about it, or withoutEffect. A
-// refused event, and a refresh that brought nothing, have an outcome and an error.
-func (w *waiter) wait(ctx context.Context, sequence uint64) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+// wait returns what became of the event at the given sequence.
+func (w *waiter) wait(ctx context.Context, sequence uint64) (Outcome, error) {
+	looking, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer w.subscription.Unsubscribe() //nolint:errcheck // the connection is closed next
 	settled := make(chan struct{})
-	go w.look(ctx, sequence, settled)
+	go w.look(looking, sequence, settled)
 	var over <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it within %s: %w",
-				sequence, waitLimit, ctx.Err())
+			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it yet: %w", sequence, ctx.Err())
 		case <-settled:
 			settled, over = nil, time.After(lookEvery) // its notice, sent before, may still be on its way
 		case <-over:
-			return withoutEffect, nil
+			return WithoutEffect, nil
 		case msg := <-w.notices:
 			n, err := parseAnswer(msg)
 			switch {
 			case err != nil, !n.answers(w.request, sequence): // about another event
 			case n.code != "":
-				return string(n.kind), fmt.Errorf("the worker answers: %w", n.code)
+				return Outcome(n.kind), fmt.Errorf("the worker answers: %w", n.code)
 			default:
-				return string(n.kind), nil
+				return Outcome(n.kind), nil
 			}
 		}
 	}
