@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -37,5 +38,6 @@ func (s *Store) Providers(ctx context.Context) ([]string, error) {
 		}
 		ids = append(ids, id)
 	}
+	slices.Sort(ids) // the index is ordered by their escaped form
 	return ids, dbError(doing, rows.Err())
 }

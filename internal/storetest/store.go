@@ -58,6 +58,14 @@ type Store interface {
 	// it nothing, however much is stored. After an error, the last thing it yields, it stops.
 	Due(ctx context.Context, providerID string, shard int, at time.Time) iter.Seq2[tokenworker.Key, error]
 
+	// NoteProvider remembers that there are, or will be, connections of a provider. Repeating it is harmless. Errors:
+	// ErrMisconfigured when there are too many.
+	NoteProvider(ctx context.Context, id string) error
+
+	// Providers lists, sorted, every provider that was noted and has a connection that is, or will be, due; it may list
+	// others that were noted.
+	Providers(ctx context.Context) ([]string, error)
+
 	// Shards is how many shards the due connections of each provider are spread over; they are numbered from 0.
 	Shards() int
 

@@ -22,6 +22,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"revocations", testRevocations},
 		{"what is written meanwhile", testMeanwhile},
 		{"what is due", testDue},
+		{"providers", testProviders},
 		{"siblings", testSiblings},
 		{"a person's connections", testBySubject},
 		{"event ids", testSeen},

@@ -18,11 +18,12 @@ import (
 // The simplest store that keeps the contract: the rules, under a lock. That it passes says that the suite asks for
 // nothing else.
 type memory struct {
-	mu      sync.Mutex
-	records map[tokenworker.Key]*tokenworker.Record
-	keys    map[string]tokenworker.WrappedKey
-	chain   []tokenworker.AuditCheckpoint // sorted
-	epoch   uint64
+	mu        sync.Mutex
+	records   map[tokenworker.Key]*tokenworker.Record
+	keys      map[string]tokenworker.WrappedKey
+	providers map[string]bool
+	chain     []tokenworker.AuditCheckpoint // sorted
+	epoch     uint64
 }
 
 func TestASimpleStoreKeepsTheContract(t *testing.T) {
@@ -63,7 +64,8 @@ func TestStateHashSeesEveryPart(t *testing.T) {
 }
 
 func newMemory() *memory {
-	return &memory{records: make(map[tokenworker.Key]*tokenworker.Record), keys: make(map[string]tokenworker.WrappedKey)}
+	return &memory{records: make(map[tokenworker.Key]*tokenworker.Record), keys: make(map[string]tokenworker.WrappedKey),
+		providers: make(map[string]bool)}
 }
 
 func (m *memory) lock(ctx context.Context) (unlock func(), err error) {
@@ -173,6 +175,21 @@ func (m *memory) Update(
 		m.records[rec.Key] = &next
 	}
 	return next, v, nil
+}
+
+func (m *memory) NoteProvider(ctx context.Context, id string) error {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err == nil {
+		m.providers[id] = true
+	}
+	return err
+}
+
+func (m *memory) Providers(ctx context.Context) ([]string, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	return slices.Sorted(maps.Keys(m.providers)), err
 }
 
 func (m *memory) Due(ctx context.Context, provider string, _ int, at time.Time) iter.Seq2[tokenworker.Key, error] {
