@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -302,6 +303,76 @@ func TestAnAnswerThatCannotBeStoredIsRescued(t *testing.T) {
 	if got := r.notices(); got != "refreshed" {
 		t.Errorf("announced %q", got)
 	}
+}
+
+// With the store and NATS down, an answer stays in memory and both are tried until one takes it.
+func TestAnAnswerThatNothingTakesIsTriedAgain(t *testing.T) {
+	down := fmt.Errorf("test: %w", tokenworker.ErrUnavailable)
+	noRescue := func(r *rig) {
+		r.acquire(conn)
+		r.advance(50 * time.Minute)
+		must(t, r.js.DeleteStream(t.Context(), streams.Rescue))
+	}
+	const tries = 3
+	t.Run("the store comes back first", func(t *testing.T) {
+		r := newRig(t, demoprovider.Policy{}, strictSettings)
+		noRescue(r)
+		writes := 0
+		r.before = func(context.Context, tokenworker.Key) error {
+			if writes++; writes > 1 && writes <= 1+tries {
+				return down
+			}
+			return nil
+		}
+		do(t, r.rotator("p1"), conn)
+		if rec := r.get(conn); rec.Generation != 1 || r.server.Totals().Posts != 1 || writes != 2+tries {
+			t.Fatalf("generation %d, %d requests, %d writes", rec.Generation, r.server.Totals().Posts, writes)
+		}
+		if !r.refreshes(conn) {
+			t.Error("the stored refresh token is not the live one")
+		}
+	})
+	t.Run("NATS comes back first", func(t *testing.T) {
+		r := newRig(t, demoprovider.Policy{}, strictSettings)
+		noRescue(r)
+		writes := 0
+		r.before = func(context.Context, tokenworker.Key) error {
+			if writes++; writes == 1 {
+				return nil
+			} else if writes == 1+tries {
+				must(t, streams.Setup(t.Context(), r.js, 1, func(context.Context) (uint64, error) { return 1, nil }))
+			}
+			return down
+		}
+		do(t, r.rotator("p1"), conn)
+		if got := r.count(streams.Rescue); got != 1 || writes != 1+tries {
+			t.Fatalf("%d answers in the rescue stream after %d writes", got, writes)
+		}
+	})
+	t.Run("neither, until the shutdown limit", func(t *testing.T) {
+		r := newRig(t, demoprovider.Policy{}, strictSettings)
+		noRescue(r)
+		rot := r.rotator("p1", func(c *rotator.Config) { c.Grace = time.Millisecond })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- rot.Run(ctx) }()
+		writes := 0
+		r.before = func(context.Context, tokenworker.Key) error {
+			if writes++; writes == 1 {
+				return nil
+			} else if writes == 1+tries {
+				cancel()
+			}
+			return down
+		}
+		if err := rot.Do(ctx, conn, false); !errors.Is(err, tokenworker.ErrUnavailable) {
+			t.Errorf("error %v, want ErrUnavailable", err)
+		}
+		must(t, <-ended)
+		if rec := r.get(conn); rec.Claim == nil || writes < 1+tries {
+			t.Errorf("claim %v after %d writes: the attempt is unresolved", rec.Claim, writes)
+		}
+	})
 }
 
 func TestADisconnectIsRevokedAndLeavesATombstone(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -108,6 +109,7 @@ type Rotator struct {
 
 	unannounced unannounced
 	giveUp      chan struct{} // closed when answers that are not saved yet must be given up
+	stopSaving  func()        // closes it
 }
 
 // New makes a rotator.
@@ -122,8 +124,10 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	return &Rotator{
+	r := &Rotator{
 		cfg: cfg, js: js, store: store, sealer: sealer, providers: providers, metrics: m,
 		rescue: &rescue{js}, giveUp: make(chan struct{}),
-	}, nil
+	}
+	r.stopSaving = sync.OnceFunc(func() { close(r.giveUp) })
+	return r, nil
 }

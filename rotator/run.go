@@ -19,7 +19,8 @@ import (
 // once, until ctx ends. Then it waits for what is under way: a request that was sent is answered and saved, within the
 // grace.
 func (r *Rotator) Run(ctx context.Context) error {
-	defer r.stop(ctx)()
+	// Also for answers to others' calls of Do, which may be under way when Run has returned.
+	context.AfterFunc(ctx, func() { time.AfterFunc(r.cfg.Grace, r.stopSaving) })
 	ticker := cron.New(cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger)))
 	ticker.Schedule(cron.Every(r.cfg.Tick), cron.FuncJob(func() {
 		if err := r.Tick(ctx); err != nil && ctx.Err() == nil {
@@ -40,25 +41,6 @@ const (
 	sweepsAtOnce  = 8
 	rescuesAtOnce = 8
 )
-
-// stop makes the grace begin when ctx ends, and returns what ends it for good.
-func (r *Rotator) stop(ctx context.Context) func() {
-	var timer *time.Timer
-	var mu sync.Mutex
-	stopped := context.AfterFunc(ctx, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		timer = time.AfterFunc(r.cfg.Grace, sync.OnceFunc(func() { close(r.giveUp) }))
-	})
-	return func() {
-		stopped()
-		mu.Lock()
-		defer mu.Unlock()
-		if timer != nil {
-			timer.Stop()
-		}
-	}
-}
 
 // pull handles the messages of a durable consumer.
 func (r *Rotator) pull(
