@@ -12,8 +12,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
-	"github.com/tokenworker/tokenworker/kmsenc"
-	"github.com/tokenworker/tokenworker/rotator"
 )
 
 func (a *app) refreshCommand() *cli.Command {
@@ -25,7 +23,7 @@ func (a *app) refreshCommand() *cli.Command {
 		Category: "Connections",
 		Description: "With KEY it publishes a refresh event, as an upstream service would. With --due it does one pass itself: " +
 			"it refreshes, revokes and announces whatever is due, beside the workers that run; it needs a worker's rights and " +
-			"settings.",
+			"settings, and leaves alone the providers that --providers names no client for.",
 		Flags: append(append([]cli.Flag{&cli.BoolFlag{
 			Name: "due", Sources: env("due"), Destination: &due, Usage: "do one pass over all that is due, without KEY",
 		}}, append(p.flags(), worker.rotationFlags()...)...), p.target.flags()...),
@@ -61,65 +59,45 @@ func (a *app) refreshDue(ctx context.Context, t *target, flags *workerFlags, asJ
 	if err := forbidCoreDumps(); err != nil {
 		return err
 	}
-	r, s, err := flags.passOver(ctx, t)
+	p, err := t.parts(ctx)
 	if err != nil {
 		return err
 	}
-	looked, err := sweepAll(ctx, r, s)
-	out := newListing(a.stdout, asJSON, "LOOKED AT")
+	if flags.known, err = t.knownProviders(); err != nil {
+		return err
+	}
+	r, err := flags.newRefresher(ctx, p, t.log, prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	looked, skipped, err := r.sweepAll(ctx)
+	out := newListing(a.stdout, asJSON, "LOOKED AT", "PROVIDERS WITHOUT A CLIENT HERE")
 	out.row(struct {
-		Looked int `json:"looked"`
-	}{looked}, strconv.Itoa(looked))
+		Looked  int      `json:"looked"`
+		Skipped []string `json:"skipped,omitempty"` // providers
+	}{looked, skipped}, strconv.Itoa(looked), cellOf(skipped))
 	return errors.Join(err, out.close())
 }
 
-// passOver makes a rotator that is not run.
-func (f *workerFlags) passOver(ctx context.Context, t *target) (*rotator.Rotator, store, error) {
-	scope, err := kmsenc.ParseScope(f.scope)
-	if err != nil {
-		return nil, nil, wrongUse("--scope: %v", err)
-	}
-	var p parts
-	if p.store, err = t.store(ctx); err != nil {
-		return nil, nil, err
-	}
-	if p.service, err = t.keyService(ctx); err != nil {
-		return nil, nil, err
-	}
-	if p.js, err = t.jetStream(ctx); err != nil {
-		return nil, nil, err
-	}
-	if f.known, err = t.knownProviders(); err != nil {
-		return nil, nil, err
-	}
-	gateway, err := f.gateway(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	sealer := kmsenc.New(p.service, p.store, kmsenc.Config{Scope: scope})
-	r, err := rotator.New(rotator.Config{
-		Process: processName(), Logger: t.log, Registerer: prometheus.NewRegistry(),
-	}, p.js, p.store, sealer, gateway)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making the rotator: %w", err)
-	}
-	return r, p.store, nil
-}
-
 // sweepAll handles what is due of every provider and shard, and returns how many connections it looked at. It goes on
-// after an error.
-func sweepAll(ctx context.Context, r *rotator.Rotator, s rotator.Store) (looked int, _ error) {
-	ids, err := s.Providers(ctx)
+// after an error. Providers that this process has no client for are skipped: what it cannot help is left as it is to the
+// workers that can.
+func (r refresher) sweepAll(ctx context.Context) (looked int, skipped []string, _ error) {
+	ids, err := r.store.Providers(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("listing the providers to sweep: %w", err)
+		return 0, nil, fmt.Errorf("listing the providers to sweep: %w", err)
 	}
 	var errs []error
 	for _, id := range ids {
-		for shard := range s.Shards() {
-			n, err := r.Sweep(ctx, id, shard)
+		if _, enabled := r.gateway.Policy(id); !enabled {
+			skipped = append(skipped, id)
+			continue
+		}
+		for shard := range r.store.Shards() {
+			n, err := r.rotator.Sweep(ctx, id, shard)
 			looked += n
 			errs = append(errs, err)
 		}
 	}
-	return looked, errors.Join(errs...)
+	return looked, skipped, errors.Join(errs...)
 }

@@ -56,9 +56,18 @@ func TestOnePassLooksAtWhatIsDueAlone(t *testing.T) {
 	p := newDev(t)
 	p.startDev()
 	p.must(`{"access_token":"a","refresh_token":"r","expires_in":3600}`, "publish", "acquired", connection, "--wait")
+	p.must("", "publish", "acquired", granting, "--demo-grant", "--wait")
 	expectFields(t, object(t, p.must("", "refresh", "--due", "--json")), map[string]any{"looked": 0})
 	expectFields(t, object(t, p.must("", "refresh", connection, "--wait", "--json")), map[string]any{"outcome": "without_effect"})
 	expectFields(t, object(t, p.must("", "inspect", connection, "--json")), map[string]any{"failure_code": "not_enabled"})
+}
+
+func TestOnePassLeavesAloneWhatItHasNoClientFor(t *testing.T) {
+	p := newDev(t)
+	p.startDev()
+	p.must(`{"access_token":"a","refresh_token":"r","expires_in":1}`, "publish", "acquired", connection, "--wait") // due at once
+	provider := strings.Split(connection, ":")[1]
+	expectFields(t, object(t, p.must("", "refresh", "--due", "--json")), map[string]any{"looked": 0, "skipped": []any{provider}})
 }
 
 func TestOnlyTheDemoProviderGrants(t *testing.T) {

@@ -64,7 +64,7 @@ func (s *story) sweepUntil(
 	ctx context.Context, g *granted, holds func(tokenworker.Record) bool,
 ) (tokenworker.Record, error) {
 	for {
-		if _, err := sweepAll(ctx, s.dev.rotator, s.dev.store); err != nil {
+		if _, _, err := s.dev.sweepAll(ctx); err != nil {
 			return tokenworker.Record{}, err
 		}
 		r, err := s.dev.store.Get(ctx, g.key)

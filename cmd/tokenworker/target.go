@@ -134,6 +134,18 @@ func (t *target) keyService(ctx context.Context) (tokenworker.KeyService, error)
 	return t.service, nil
 }
 
+// parts opens what whatever refreshes works with.
+func (t *target) parts(ctx context.Context) (p parts, err error) {
+	if p.store, err = t.store(ctx); err != nil {
+		return p, err
+	}
+	if p.service, err = t.keyService(ctx); err != nil {
+		return p, err
+	}
+	p.js, err = t.jetStream(ctx)
+	return p, err
+}
+
 // keyring opens the event keys.
 func (t *target) keyring(ctx context.Context) (*events.Keyring, error) {
 	s, err := t.store(ctx)

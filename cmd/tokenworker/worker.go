@@ -107,49 +107,70 @@ func (p parts) trail(ctx context.Context, cfg audit.Config) (*audit.Trail, error
 	return t, nil
 }
 
+// refresher refreshes what is due.
+type refresher struct {
+	parts
+	sealer  *kmsenc.Sealer
+	gateway *provider.Gateway
+	rotator *rotator.Rotator
+}
+
+// newRefresher makes what refreshes with the clients that the flags name.
+func (f *workerFlags) newRefresher(
+	ctx context.Context, p parts, log *slog.Logger, metrics prometheus.Registerer,
+) (refresher, error) {
+	scope, err := kmsenc.ParseScope(f.scope)
+	if err != nil {
+		return refresher{}, wrongUse("--scope: %v", err)
+	}
+	catalogue, err := loadCatalogue(ctx, f.known, f.providers)
+	if err != nil {
+		return refresher{}, err
+	}
+	r := refresher{
+		parts: p, sealer: kmsenc.New(p.service, p.store, kmsenc.Config{Scope: scope}),
+		gateway: provider.NewGateway(catalogue, provider.NewClient(provider.Config{})),
+	}
+	r.rotator, err = rotator.New(rotator.Config{
+		Process: processName(), Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+	}, p.js, p.store, r.sealer, r.gateway)
+	if err != nil {
+		return refresher{}, fmt.Errorf("making the rotator: %w", err)
+	}
+	return r, nil
+}
+
 // worker handles events, refreshes what is due, answers reads and keeps the audit trail.
 type worker struct {
+	refresher
 	consumer *consumer.Worker
-	rotator  *rotator.Rotator
 	access   *access.Service
 	audit    *audit.Trail
-	parts
-	epoch  uint64
-	keys   *events.Keyring
-	sealer *kmsenc.Sealer
+	epoch    uint64
+	keys     *events.Keyring
 }
 
 // newWorker makes a worker. It asks the store and the streams for the epoch that they agree on.
 func (f *workerFlags) newWorker(
 	ctx context.Context, p parts, log *slog.Logger, metrics prometheus.Registerer,
 ) (*worker, error) {
-	scope, err := kmsenc.ParseScope(f.scope)
-	if err != nil {
-		return nil, wrongUse("--scope: %v", err)
-	}
 	if f.concurrency < 0 || f.shutdownLimit < 0 || f.readRate < 0 {
 		return nil, wrongUse("--concurrency, --shutdown-limit and --read-rate must not be negative")
 	}
-	w := &worker{parts: p, sealer: kmsenc.New(p.service, p.store, kmsenc.Config{Scope: scope})}
+	r, err := f.newRefresher(ctx, p, log, metrics)
+	if err != nil {
+		return nil, err
+	}
+	w, gateway := &worker{refresher: r}, r.gateway
 	if w.epoch, err = p.currentEpoch(ctx); err != nil {
 		return nil, err
 	}
 	if w.keys, err = events.NewKeyring(p.store, p.service, events.KeyringConfig{}); err != nil {
 		return nil, fmt.Errorf("opening the event keys: %w", err)
 	}
-	gateway, err := f.gateway(ctx)
-	if err != nil {
-		return nil, err
-	}
 	w.audit, err = p.trail(ctx, audit.Config{Grace: f.shutdownLimit, Logger: log, Registerer: metrics})
 	if err != nil {
 		return nil, err
-	}
-	w.rotator, err = rotator.New(rotator.Config{
-		Process: processName(), Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
-	}, p.js, p.store, w.sealer, gateway)
-	if err != nil {
-		return nil, fmt.Errorf("making the rotator: %w", err)
 	}
 	w.consumer, err = consumer.New(consumer.Config{
 		Epoch: w.epoch, AllowPlain: f.allowPlain, Acquired: f.concurrency, Grace: f.shutdownLimit,
@@ -189,15 +210,6 @@ func (w *worker) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return w.audit.Run(ctx) })
 	return g.Wait()
-}
-
-// gateway loads the catalogue with what the files say.
-func (f *workerFlags) gateway(ctx context.Context) (*provider.Gateway, error) {
-	catalogue, err := loadCatalogue(ctx, f.known, f.providers)
-	if err != nil {
-		return nil, err
-	}
-	return provider.NewGateway(catalogue, provider.NewClient(provider.Config{})), nil
 }
 
 // loadCatalogue reads the built-in catalogue, what the program knows besides, and the operator's files.
