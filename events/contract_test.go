@@ -45,6 +45,8 @@ var schemaOf = map[string]string{
 	"erase": "erase", "erase_organization": "erase",
 	"stored": "stored", "stored_without_expiry": "stored", "disconnected": "disconnected", "rejected": "rejected",
 	"erased": "erased", "erased_organization": "erased",
+	"refreshed": "refreshed", "refresh_failed": "refresh-failed", "reauth_required": "reauth-required", "recovered": "recovered",
+	"expiring": "expiring", "revoked": "revoked", "revoke_failed": "revoke-failed",
 	"dead_letter": "dead-letter",
 }
 
@@ -201,6 +203,7 @@ func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
 		operated[o.Channel.Ref] = o.Action
 	}
 	named := make(map[string]bool) // golden forms that some channel has
+	carried := make(map[events.Kind]bool)
 	for name, channel := range doc.Channels {
 		action := operated["#/channels/"+name]
 		for of, message := range channel.Messages {
@@ -218,6 +221,7 @@ func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
 			}
 			subject := strings.NewReplacer("{org}", "acme", "{provider}", "finch", "{company}", "c-17").Replace(channel.Address)
 			kind, _, err := events.ParseSubject(subject)
+			carried[kind] = true
 			if err != nil || kind.Type() != component.Name {
 				t.Errorf("channel %s: %s is the subject of %s, %v, not of %s", name, subject, kind.Type(), err, component.Name)
 			}
@@ -229,6 +233,11 @@ func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
 	for _, of := range schemaOf {
 		if !named[of] {
 			t.Errorf("no channel carries %s", of)
+		}
+	}
+	for _, kind := range events.Kinds() {
+		if !carried[kind] {
+			t.Errorf("no channel carries %s", kind)
 		}
 	}
 }

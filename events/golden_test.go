@@ -137,13 +137,14 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 	cause := events.Cause{
 		Epoch: 1, Sequence: 42, EventSource: source, EventID: "6f1c9f2e-8a4b-4c1d-9e3f-2b7a5d0c4e81",
 	}
-	for _, c := range []struct {
+	type notice struct {
 		name string
 		key  tokenworker.Key
 		kind events.Kind
 		data events.NoticeData
 		read func(raw json.RawMessage) (events.NoticeData, error)
-	}{
+	}
+	cases := []notice{
 		{"stored", acme, events.Stored,
 			events.StoredData{Cause: cause, ExpiresAt: noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour)}, readAs[events.StoredData]},
 		{"stored_without_expiry", acme, events.Stored, events.StoredData{Cause: cause}, readAs[events.StoredData]},
@@ -159,7 +160,24 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 		}, readAs[events.ErasedData]},
 		{"rejected", key("acme", "finch"), events.Rejected,
 			events.RejectedData{Cause: events.Cause{Epoch: 1, Sequence: 43}, Request: events.Acquired, Code: events.CodeSealBroken}, readAs[events.RejectedData]},
+	}
+	for kind, code := range map[events.Kind]string{
+		events.Refreshed: "", events.RefreshFailed: "rate_limited", events.ReauthRequired: "invalid_grant", events.Recovered: "",
+		events.Expiring: "", events.Revoked: "", events.RevokeFailed: "unsupported",
 	} {
+		data := events.AttemptData{
+			Kind: kind, Epoch: 1, Sequence: 42, Generation: 7, Attempt: "00112233445566778899aabbccddeeff", Code: code,
+		}
+		if kind != events.Revoked && kind != events.RevokeFailed {
+			data.ExpiresAt, data.GrantExpiresAt = noon.Add(time.Hour), noon.Add(24*time.Hour)
+		}
+		cases = append(cases, notice{string(kind), acme, kind, data, func(raw json.RawMessage) (events.NoticeData, error) {
+			read := events.AttemptData{Kind: kind}
+			err := json.Unmarshal(raw, &read)
+			return read, err
+		}})
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := events.NewNotice(c.key, "//worker.example", c.data, noon)
 			if err != nil {
