@@ -42,6 +42,10 @@ const DuplicateWindow = 20 * time.Minute
 // AckWait is how long a message may go without an acknowledgement or a heartbeat before it is delivered again.
 const AckWait = 30 * time.Second
 
+// SweepAckWait is AckWait of sweep jobs. A job stands in the way of the next one of its shard, so when its replica dies the
+// shard waits for so long; what it finds again is fenced record by record, so a job that two replicas have does no harm.
+const SweepAckWait = 10 * time.Second
+
 // DeadLetterAge is how long dead letters are kept.
 const DeadLetterAge = 14 * 24 * time.Hour
 
@@ -209,6 +213,10 @@ func refreshing(replicas int) []stream {
 
 func pull(name, purpose, filter string, maxAckPending int) consumer {
 	why := "bounds what one outage can have in flight; a delayed nak stays pending"
+	ackWait, ackWhy := AckWait, "a crashed worker's events come back after it; a slow one sends heartbeats at a third of it"
+	if name == Sweeper {
+		ackWait, ackWhy = SweepAckWait, "a crashed worker's shards wait for it; a slow one sends heartbeats at a third of it"
+	}
 	if name == ParkedRetry {
 		why = "every parked event is pending while it waits for its next try; one organization's must not block another's"
 	}
@@ -216,7 +224,7 @@ func pull(name, purpose, filter string, maxAckPending int) consumer {
 		{"FilterSubject", filter, "consumers of a work queue must not overlap"},
 		{"DeliverPolicy", jetstream.DeliverAllPolicy, "nothing is skipped"},
 		{"AckPolicy", jetstream.AckExplicitPolicy, "each event is acknowledged after its own commit"},
-		{"AckWait", AckWait, "a crashed worker's events come back after it; a slow one sends heartbeats at a third of it"},
+		{"AckWait", ackWait, ackWhy},
 		{"MaxDeliver", -1, "a work queue orphans a message after its last delivery; dead letters are the worker's decision"},
 		{"MaxAckPending", maxAckPending, why},
 		{"ReplayPolicy", jetstream.ReplayInstantPolicy, "as fast as the worker can"},

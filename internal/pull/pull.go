@@ -13,8 +13,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/tokenworker/tokenworker/streams"
 )
 
 // Subscription pulls the messages of one durable consumer and handles them. All fields are required.
@@ -99,7 +97,7 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 
 	beats, endBeats := context.WithCancel(context.WithoutCancel(ctx))
 	var beating sync.WaitGroup
-	beating.Go(func() { s.inFlight.beat(beats, streams.AckWait/3) })
+	beating.Go(func() { s.inFlight.beat(beats, cons.CachedInfo().Config.AckWait/3) })
 	defer beating.Wait()
 	defer endBeats()
 
