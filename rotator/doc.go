@@ -14,7 +14,9 @@
 //	  store or rescue      claim; back off     stays                                 back off
 //	        │                                    │
 //	    announce                static: post again when the claim is over
-//	                            grace:  again inside the window, counted from the first claim; then as strict
+//	                            grace:  again, the claim's end and a margin past, if the request then arrives inside the
+//	                                    window, counted from the first claim, and nothing is in the rescue stream; else as
+//	                                    strict
 //	                            strict: serve the access token until it expires; then, the claim's end and a margin past, and
 //	                                    nothing in the rescue stream, the last resort: once more
 //
@@ -35,6 +37,10 @@
 // process died between POST and commit, or the answer never came) is served until the access token expires and then tried
 // once more, because nothing else can save the connection. That last resort is the one declared exception.
 //
+// A process that is paused while it waits for an answer (SIGSTOP, a suspended machine) finds its deadline past when it goes
+// on and gives the request up, although the answer may lie in its socket by then: also a lost answer. To read on after the
+// deadline would cost no token, but the claim's end and the margin count on no process doing so.
+//
 // # What was written is announced
 //
 // A write notes on the record what it owes. The process that wrote publishes it and, if NATS is down, goes on trying. Should it
@@ -48,7 +54,11 @@
 // the tick leave one of each, and a stream that takes one message for a subject does not let a slow sweep be doubled. A
 // sweep asks the index of due records for its shard: what is not due costs nothing. Every outcome moves the due time, a
 // failure and an unresolved claim included, so what cannot be helped does not stand before what can. Concurrency, rate and a
-// circuit breaker are kept for each provider by each replica.
+// circuit breaker are kept for each provider by each replica; ten connections in a row without an answer pause a provider,
+// one connection alone never does. A replica that dies with a job gives it up after streams.SweepAckWait.
+//
+// What waits for revocation beside a set has its own due time: the one holds up no try of the other, and a record is found
+// by the earlier of the two.
 //
 // # When
 //

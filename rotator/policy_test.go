@@ -1,6 +1,10 @@
 package rotator
 
 import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,5 +43,22 @@ func TestARefreshTokenThatDiesUnusedIsUsedByHalfOfItsTime(t *testing.T) {
 				t.Errorf("due after %s, want between %s and %s", due, c.from, c.to)
 			}
 		})
+	}
+}
+
+func TestTheGuideExplainsTheWorkersOwnCodes(t *testing.T) {
+	guide, err := os.ReadFile("../docs/providers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), "| code of the worker |")
+	table, _, _ := strings.Cut(rest, "\n\n")
+	var explained []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
+		explained = append(explained, row[1])
+	}
+	own := []string{codeKeyRefused, codeSealBroken, codeExpired, codeTooLate, codeUnsealable, codeInRescue}
+	if !slices.Equal(explained, own) {
+		t.Errorf("the guide explains %q, the codes are %q", explained, own)
 	}
 }
