@@ -133,8 +133,10 @@ type answer struct {
 // request: whatever came of a refresh since it was asked for answers it.
 func (n answer) answers(request events.Kind, sequence uint64) bool {
 	switch n.kind {
-	case events.Stored, events.Disconnected, events.Rejected:
+	case events.Stored, events.Rejected, events.Erased:
 		return n.cause.Sequence == sequence
+	case events.Disconnected: // which an erasure begins with
+		return request == events.Disconnect && n.cause.Sequence == sequence
 	case events.Refreshed, events.RefreshFailed, events.ReauthRequired:
 		return request == events.Refresh
 	default:

@@ -131,8 +131,9 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		verdict, details, err = w.acquire(ctx, e, ev)
 		notice = events.StoredData{Cause: cause, ExpiresAt: details.ExpiresAt, GrantExpiresAt: details.GrantExpiresAt}
 	case events.Disconnect:
-		verdict, err = w.store.Disconnect(ctx, &tokenworker.Disconnection{Event: ev})
-		notice = events.DisconnectedData{Cause: cause, Reason: e.Reason}
+		var waiting int
+		verdict, waiting, err = w.disconnect(ctx, ev)
+		notice = events.DisconnectedData{Cause: cause, Reason: e.Reason, ToRevoke: waiting}
 	default:
 		return events.CodeUnsupported
 	}
@@ -199,6 +200,16 @@ func (w *Worker) open(ctx context.Context, e *events.Event) (tokenworker.TokenSe
 		err = fmt.Errorf("%w: %w", errKeyring, err)
 	}
 	return set, err
+}
+
+// disconnect stops what the store holds from being served, and returns how many sets wait to be revoked.
+func (w *Worker) disconnect(ctx context.Context, ev tokenworker.Event) (tokenworker.Verdict, int, error) {
+	verdict, err := w.store.Disconnect(ctx, &tokenworker.Disconnection{Event: ev})
+	if err != nil || verdict != tokenworker.Applied && verdict != tokenworker.Repeated {
+		return verdict, 0, err
+	}
+	rec, err := w.store.Get(ctx, ev.Key)
+	return verdict, len(rec.Revoke), err
 }
 
 // settleTimeout bounds each message to NATS that settling takes. Failing, the delivery comes again.

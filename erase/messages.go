@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -17,6 +18,26 @@ import (
 // Streams are those that an eraser reads and deletes from.
 func Streams() []string {
 	return []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ, streams.Out}
+}
+
+// Count returns how many messages of each stream are about a connection, or about an organization, receipts and requests to
+// erase aside.
+func Count(ctx context.Context, js jetstream.JetStream, k tokenworker.Key) (map[string]int, error) {
+	r := &erasure{Eraser: &Eraser{js: js}, Event: tokenworker.Event{
+		Key: k, Stamp: tokenworker.Stamp{Epoch: math.MaxUint64, Sequence: math.MaxUint64},
+	}}
+	counts := make(map[string]int)
+	for _, name := range Streams() {
+		seen := make(map[uint64]bool)
+		for m, err := range r.found(ctx, name) {
+			if err != nil {
+				return nil, err
+			}
+			seen[m.Sequence] = true
+		}
+		counts[name] = len(seen)
+	}
+	return counts, nil
 }
 
 // named lists the connections that an older message names which could still lead to a row: events that are not settled,

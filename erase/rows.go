@@ -84,7 +84,11 @@ func (r *erasure) disconnect(ctx context.Context, k tokenworker.Key) error {
 	case verdict == tokenworker.Stale:
 		return nil // the connection was granted anew since
 	}
-	return r.announce(ctx, k, events.DisconnectedData{Cause: r.cause, Reason: r.reason})
+	rec, err := r.store.Get(ctx, k)
+	if err != nil {
+		return err
+	}
+	return r.announce(ctx, k, events.DisconnectedData{Cause: r.cause, Reason: r.reason, ToRevoke: len(rec.Revoke)})
 }
 
 // pending tells a row that waits for a revocation which the request is about.

@@ -149,7 +149,7 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 			events.StoredData{Cause: cause, ExpiresAt: noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour)}, readAs[events.StoredData]},
 		{"stored_without_expiry", acme, events.Stored, events.StoredData{Cause: cause}, readAs[events.StoredData]},
 		{"disconnected", acme, events.Disconnected,
-			events.DisconnectedData{Cause: cause, Reason: "consent_withdrawn"}, readAs[events.DisconnectedData]},
+			events.DisconnectedData{Cause: cause, Reason: "consent_withdrawn", ToRevoke: 1}, readAs[events.DisconnectedData]},
 		{"erased", acme, events.Erased, events.ErasedData{
 			Cause: cause, Reason: "gdpr", Connections: 1, Messages: 3, EventKeys: []string{"2f9a6b1c", "77d0e4aa"},
 			BackupsUntil: noon.Add(35 * 24 * time.Hour),

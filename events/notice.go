@@ -46,6 +46,10 @@ type StoredData struct {
 type DisconnectedData struct {
 	Cause
 	Reason string `json:"reason,omitempty"` // the request's
+
+	// ToRevoke is how many token sets wait for the provider to revoke them. A [Revoked] or [RevokeFailed] notice of the same
+	// stamp follows once they do not; with none, nothing follows.
+	ToRevoke int `json:"to_revoke"`
 }
 
 // RejectedData is the data of a [Rejected] notice. The message itself is in the dead letters, under the same code and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type publishing struct {
 	target           targetFlags
 	source, id, time string
 	wait, json       bool
+	waitRevoked      bool // beyond the disconnect, for what the provider answers
 
 	// Of acquired events.
 	tokenFile, publicKey string
@@ -204,6 +206,10 @@ type published struct {
 	Subject  string         `json:"subject"`
 	Sequence uint64         `json:"sequence"`
 	Outcome  client.Outcome `json:"outcome,omitempty"`
+
+	// Of a disconnect that was waited for to the end.
+	Revocation string `json:"revocation,omitempty"`
+	Code       string `json:"code,omitempty"`
 }
 
 // publish makes an event, publishes it and prints what came of it.
@@ -229,6 +235,13 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	if err != nil {
 		return err
 	}
+	var heard *listener
+	if p.waitRevoked {
+		if heard, err = listen(js, key); err != nil {
+			return err
+		}
+		defer heard.close()
+	}
 	publisher := client.NewPublisher(js, client.PublisherConfig{})
 	done := published{ID: decoded.ID, Subject: msg.Subject}
 	var refused error
@@ -242,8 +255,14 @@ func (a *app) publish(ctx context.Context, t *target, p *publishing, keyText str
 	} else if done.Sequence, err = publisher.Publish(ctx, msg); err != nil {
 		return err
 	}
-	out := newListing(a.stdout, p.json, "ID", "SUBJECT", "SEQUENCE", "OUTCOME")
-	out.row(done, done.ID, done.Subject, strconv.FormatUint(done.Sequence, 10), string(done.Outcome))
+	head := []string{"ID", "SUBJECT", "SEQUENCE", "OUTCOME"}
+	cells := []string{done.ID, done.Subject, strconv.FormatUint(done.Sequence, 10), string(done.Outcome)}
+	if p.waitRevoked && refused == nil {
+		done.Revocation, done.Code = heard.revocation(ctx, done.Sequence)
+		head, cells = append(head, "REVOCATION", "CODE"), append(cells, done.Revocation, cmp.Or(done.Code, "-"))
+	}
+	out := newListing(a.stdout, p.json, head...)
+	out.row(done, cells...)
 	return errors.Join(out.close(), refused)
 }
 

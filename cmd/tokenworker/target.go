@@ -32,6 +32,7 @@ type store interface {
 	audit.Store
 	rewrap.Store
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+	BySubject(ctx context.Context, issuer, subject string) iter.Seq2[tokenworker.Key, error]
 }
 
 type keyStore interface {
