@@ -197,7 +197,7 @@ func (d *dev) openParts(ctx context.Context, dir *embedded.Dir, cfg devConfig) (
 	if err != nil {
 		return parts{}, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return parts{db, keys, js, reads}, dir.Announce(embedded.Dev{
+	return parts{db, keys, js, reads, js}, dir.Announce(embedded.Dev{
 		NATSURL: d.natsURL, NATSToken: token, PID: os.Getpid(), StartedAt: time.Now(),
 	})
 }

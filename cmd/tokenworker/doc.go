@@ -8,6 +8,8 @@
 //	tokenworker doctor    what is wrong with the surroundings, and why it matters
 //	tokenworker publish   acquired and disconnect events, as an upstream service would
 //	tokenworker refresh   one connection on request, or all that is due
+//	tokenworker disconnect stops serving a connection and revokes it, and says what the provider confirmed
+//	tokenworker erase     deletes all data of a connection, organization or person; export prints it, without tokens
 //	tokenworker list      the connections of an organization; inspect shows one, without its tokens
 //	tokenworker dlq       refused events: list, show, replay
 //	tokenworker providers what the worker knows of the companies whose tokens it holds

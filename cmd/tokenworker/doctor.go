@@ -40,7 +40,7 @@ func (a *app) doctorCommand() *cli.Command {
 		Name: "doctor", Usage: "say what is wrong with the surroundings, and why it matters", Category: "Operation",
 		Description: "It changes nothing. Run it as the worker runs: the same NATS user, the same AWS role. What these may not " +
 			"see, it says. It fails when anything is bad.",
-		Flags: slices.Concat([]cli.Flag{jsonFlag(&flags.json)}, flags.target.flags(), flags.target.accessFlags()),
+		Flags: slices.Concat([]cli.Flag{jsonFlag(&flags.json)}, flags.target.flags(), flags.target.accessFlags(), flags.target.eraserFlags()),
 		Action: a.onTarget(&flags.target, func(ctx context.Context, _ *cli.Command, t *target) error {
 			out := newListing(a.stdout, flags.json, "LEVEL", "WHAT", "WHY IT MATTERS")
 			n := 0
@@ -65,8 +65,8 @@ func (a *app) doctorCommand() *cli.Command {
 func examinations(t *target) []examination {
 	if d, isDeployment := t.backend.(*deployment); isDeployment {
 		return []examination{
-			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, d.examineRights, d.examineAccess,
-			d.examineTable, examineEpoch, d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
+			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, d.examineRights,
+			d.examineAccess, d.examineEraser, d.examineTable, examineEpoch, d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
 		}
 	}
 	return []examination{

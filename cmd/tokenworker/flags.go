@@ -60,6 +60,7 @@ type targetFlags struct {
 	nats                               natsUser
 	natsInbox                          string
 	access                             natsUser // who answers reads
+	eraser                             natsUser // who deletes messages
 
 	table      string
 	kmsKeys    []string
@@ -134,6 +135,24 @@ func (f *targetFlags) accessFlags() []cli.Flag {
 	}
 }
 
+// eraserFlags name the user that deletes messages.
+func (f *targetFlags) eraserFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "eraser-creds", Sources: env("eraser-creds"), Destination: &f.eraser.creds, TakesFile: true,
+			Usage: "`FILE` with the JWT and key of the NATS user that deletes messages for erasures",
+		},
+		&cli.StringFlag{
+			Name: "eraser-user", Sources: env("eraser-user"), Destination: &f.eraser.name,
+			Usage: "`NAME` of the NATS user that deletes messages for erasures",
+		},
+		&cli.StringFlag{
+			Name: "eraser-password-file", Sources: env("eraser-password-file"), Destination: &f.eraser.passwordFile, TakesFile: true,
+			Usage: "`FILE` with the password of the NATS user that deletes messages for erasures",
+		},
+	}
+}
+
 // validate reports what cannot be meant.
 func (f *targetFlags) validate() error {
 	if (f.natsCert == "") != (f.natsKey == "") {
@@ -143,6 +162,9 @@ func (f *targetFlags) validate() error {
 		return err
 	}
 	if err := f.access.validate("--access"); err != nil {
+		return err
+	}
+	if err := f.eraser.validate("--eraser"); err != nil {
 		return err
 	}
 	return f.validateURL()

@@ -77,7 +77,7 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 		t.Fatal(err)
 	}
 	config := strings.NewReplacer("/etc/nats/tls.crt", cert, "/etc/nats/tls.key", write("key.pem", key)).Replace(string(shipped))
-	for _, user := range []string{"worker", "access", "publisher", "operator", "payroll"} {
+	for _, user := range []string{"worker", "access", "eraser", "publisher", "operator", "payroll"} {
 		password := "canary-" + user
 		write(user, password+"\n")
 		config = strings.ReplaceAll(config, "$"+strings.ToUpper(user)+"_PASSWORD", password)
@@ -104,6 +104,7 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 			"TOKENWORKER_NATS_CA=" + cert, "TOKENWORKER_NATS_USER=" + user,
 			"TOKENWORKER_NATS_PASSWORD_FILE=" + filepath.Join(dir, user), "TOKENWORKER_NATS_INBOX=_INBOX." + user,
 			"TOKENWORKER_ACCESS_USER=access", "TOKENWORKER_ACCESS_PASSWORD_FILE=" + filepath.Join(dir, "access"),
+			"TOKENWORKER_ERASER_USER=eraser", "TOKENWORKER_ERASER_PASSWORD_FILE=" + filepath.Join(dir, "eraser"),
 		}
 	}
 }
@@ -197,12 +198,21 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 
 	for _, f := range objects(t, worker.must("", "doctor", "--json")) {
 		what := f["what"].(string)
-		if (strings.HasPrefix(what, "NATS rights") || strings.HasPrefix(what, "reads")) && f["level"] != "ok" {
+		if (strings.HasPrefix(what, "NATS rights") || strings.HasPrefix(what, "reads") || strings.HasPrefix(what, "erasures")) && f["level"] != "ok" {
 			t.Errorf("the doctor of the worker says %v", f)
 		}
 		if strings.HasPrefix(what, "NATS transport") && what != "NATS transport: TLS" {
 			t.Errorf("the doctor of the worker says %v", f)
 		}
+	}
+	expectFields(t, object(t, operator.must("", "disconnect", connection, "--yes", "--json")), map[string]any{
+		"subject": "tokens.v1.disconnect." + strings.ReplaceAll(connection, ":", "."),
+	})
+	expectFields(t, object(t, operator.must("", "erase", connection, "--yes", "--wait", "--json")), map[string]any{
+		"key": connection, "outcome": "erased", "connections": 1,
+	})
+	if o := publisher.run("", "erase", connection, "--yes"); o.code != 1 {
+		t.Errorf("a publisher erases: %s", o.stdout)
 	}
 	worker.must("", "refresh", "--due")
 	if o := publisher.run("", "dlq", "replay", "1"); o.code != 1 {

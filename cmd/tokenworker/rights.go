@@ -82,7 +82,7 @@ func workerNeeds() []string {
 		name     string
 		durables []string
 	}{
-		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Replay}},
+		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Erase, streams.Replay}},
 		{streams.Parked, []string{streams.ParkedRetry}},
 		{streams.Rescue, []string{streams.Rescuer}},
 		{streams.Sweep, []string{streams.Sweeper}},
@@ -105,11 +105,31 @@ func pullSubject(stream, durable string) string {
 // workerExcess are subjects that no worker publishes on, by which whoever steals its credentials could do harm.
 func workerExcess() []string {
 	return []string{
-		"tokens.v1.disconnect." + somewhere, "tokens.v1.refresh." + somewhere, // forge events
+		"tokens.v1.disconnect." + somewhere, "tokens.v1.refresh." + somewhere, "tokens.v1.erase." + somewhere, // forge events
 		"tokens.v1.replay.too_old.acquired." + somewhere,
 		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
 		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
 	}
+}
+
+// lacking returns the subjects that may not be published on.
+func (r rights) lacking(subjects []string) (lacks []string) {
+	for _, subject := range subjects {
+		if !r.Publish.allows(subject) {
+			lacks = append(lacks, subject)
+		}
+	}
+	return lacks
+}
+
+// having returns the subjects that may be published on.
+func (r rights) having(subjects []string) (has []string) {
+	for _, subject := range subjects {
+		if r.Publish.allows(subject) {
+			has = append(has, subject)
+		}
+	}
+	return has
 }
 
 // examine compares the rights with what a worker needs that hears answers on inboxes of the prefix.
@@ -121,17 +141,7 @@ func (r rights) examine(inbox string) []finding {
 	if !r.Subscribe.allows(inbox + ".any.one") {
 		fs = append(fs, finding{bad, "NATS rights: lacks to subscribe to " + inbox + ".>", "the worker gets no events and no answers"})
 	}
-	var lacks, excess []string
-	for _, subject := range workerNeeds() {
-		if !r.Publish.allows(subject) {
-			lacks = append(lacks, subject)
-		}
-	}
-	for _, subject := range workerExcess() {
-		if r.Publish.allows(subject) {
-			excess = append(excess, subject)
-		}
-	}
+	lacks, excess := r.lacking(workerNeeds()), r.having(workerExcess())
 	if lacks != nil {
 		fs = append(fs, finding{bad, "NATS rights: lacks to publish on " + strings.Join(lacks, " "),
 			"events are delivered again and again, and never settled"})

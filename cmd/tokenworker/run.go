@@ -25,7 +25,7 @@ func (a *app) runCommand() *cli.Command {
 		Description: "It waits for what is not there yet and never gives up what was. On SIGTERM it takes no more events, " +
 			"finishes those under way and exits with 0; a second signal ends it at once. Scale out by starting more: " +
 			"replicas share all state through NATS and DynamoDB.",
-		Flags: slices.Concat(flags.target.deploymentFlags(), flags.target.accessFlags(), flags.worker.runFlags(),
+		Flags: slices.Concat(flags.target.deploymentFlags(), flags.target.accessFlags(), flags.target.eraserFlags(), flags.worker.runFlags(),
 			[]cli.Flag{httpFlag(&flags.httpAddr)}),
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			if flags.target.natsURL == "" {
@@ -63,7 +63,7 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 		} else if err != nil {
 			return err
 		}
-		a.log.Info("working", slog.Uint64("epoch", w.epoch), slog.Bool("reads", w.reads != nil))
+		a.log.Info("working", slog.Uint64("epoch", w.epoch), slog.Bool("reads", w.reads != nil), slog.Bool("erasures", w.erasing != nil))
 		stopped := context.AfterFunc(ctx, func() {
 			web.ready.use(nil)
 			a.log.Info("stopping; what is under way is finished first", slog.Duration("limit", flags.shutdownLimit))
@@ -88,6 +88,7 @@ func (a *app) start(ctx context.Context, t *target, flags *workerFlags, web *htt
 	}{
 		{"NATS", func() (err error) { p.js, err = t.jetStream(ctx, foreverOptions(a.log)...); return err }},
 		{"NATS, for reads", func() (err error) { p.reads, err = t.reads(foreverOptions(a.log)...); return err }},
+		{"NATS, for erasures", func() (err error) { p.erasing, err = t.erasing(foreverOptions(a.log)...); return err }},
 		{"the table", func() (err error) { p.store, err = t.store(ctx); return err }},
 		{"the KMS keys", func() (err error) { p.service, err = t.keyService(ctx); return err }},
 		{"the streams", func() (err error) { w, err = flags.newWorker(ctx, p, a.log, web.metrics); return err }},

@@ -209,6 +209,24 @@ func (t *target) reads(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// eraserInbox is where the user that deletes messages hears answers.
+const eraserInbox = "_INBOX.eraser"
+
+// erasing connects as the user that deletes messages; nil where none is named.
+func (t *target) erasing(opts ...nats.Option) (jetstream.JetStream, error) {
+	d, isDeployment := t.backend.(*deployment)
+	if !isDeployment || d.flags.eraser == (natsUser{}) {
+		return nil, nil
+	}
+	nc, err := d.connectAs(d.flags.eraser, append(append(natsOptions(t.log), nats.Name("tokenworker eraser"),
+		nats.CustomInboxPrefix(eraserInbox)), opts...)...)
+	if err != nil {
+		return nil, err
+	}
+	t.onClose(func() error { nc.Close(); return nil })
+	return jetstream.New(nc)
+}
+
 // defaultDataDir is empty where there is no home directory.
 func defaultDataDir() string {
 	dir, err := embedded.DefaultDir()

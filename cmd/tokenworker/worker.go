@@ -20,6 +20,7 @@ import (
 	"github.com/tokenworker/tokenworker/access"
 	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/consumer"
+	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/provider"
@@ -39,6 +40,8 @@ type workerFlags struct {
 	shutdownLimit time.Duration
 
 	readRate int // zero is the default of package access
+
+	backupsFor time.Duration // zero is the default of package erase
 }
 
 func (f *workerFlags) flags() []cli.Flag {
@@ -83,6 +86,10 @@ func (f *workerFlags) runFlags() []cli.Flag {
 			Name: "read-rate", Sources: env("read-rate"), Destination: &f.readRate, Value: 1000,
 			Usage: "`NUMBER` of reads a second that each caller may make of this replica",
 		},
+		&cli.DurationFlag{
+			Name: "keep-backups", Sources: env("keep-backups"), Destination: &f.backupsFor, Value: 35 * 24 * time.Hour,
+			Usage: "how long a backup of the table is kept, for the receipts of erasures",
+		},
 	)
 }
 
@@ -91,7 +98,8 @@ type parts struct {
 	store   store
 	service tokenworker.KeyService
 	js      jetstream.JetStream
-	reads   *nats.Conn // a connection, and in a deployment a user, of its own; nil: no reads are answered
+	reads   *nats.Conn          // a connection, and in a deployment a user, of its own; nil: no reads are answered
+	erasing jetstream.JetStream // likewise; nil: requests to erase are left to others
 }
 
 // trail opens the audit trail.
@@ -172,8 +180,12 @@ func (f *workerFlags) newWorker(
 	if err != nil {
 		return nil, err
 	}
+	eraser, err := f.newEraser(w, log)
+	if err != nil {
+		return nil, err
+	}
 	w.consumer, err = consumer.New(consumer.Config{
-		Epoch: w.epoch, AllowPlain: f.allowPlain, Acquired: f.concurrency, Grace: f.shutdownLimit,
+		Epoch: w.epoch, AllowPlain: f.allowPlain, Eraser: eraser, Acquired: f.concurrency, Grace: f.shutdownLimit,
 		Policy: func(id string) consumer.Policy {
 			policy, _ := gateway.Policy(id)
 			return consumer.Policy{
@@ -197,6 +209,21 @@ func (f *workerFlags) newWorker(
 		return nil, fmt.Errorf("making the read service: %w", err)
 	}
 	return w, nil
+}
+
+// newEraser makes what meets requests to erase; nil where no connection is there for it.
+func (f *workerFlags) newEraser(w *worker, log *slog.Logger) (consumer.Eraser, error) {
+	if w.erasing == nil {
+		return nil, nil
+	}
+	if f.backupsFor < 0 {
+		return nil, wrongUse("--keep-backups must not be negative")
+	}
+	e, err := erase.New(erase.Config{Epoch: w.epoch, KeepBackups: f.backupsFor, Logger: log}, w.erasing, w.store, w.rotator, w.keys)
+	if err != nil {
+		return nil, fmt.Errorf("making the eraser: %w", err)
+	}
+	return e, nil
 }
 
 // Run handles events, refreshes what is due, answers reads and keeps the audit trail until ctx ends, and then finishes what is

@@ -19,12 +19,13 @@ const (
 	publisher = "publisher"
 	worker    = "worker"
 	access    = "access"
+	eraser    = "eraser"
 	payroll   = "payroll" // a reader, of the organization acme
 	operator  = "operator"
 )
 
 // users lists them.
-func users() []string { return []string{publisher, worker, access, payroll, operator} }
+func users() []string { return []string{publisher, worker, access, eraser, payroll, operator} }
 
 // row is a subject and all who may use it.
 type row struct {
@@ -37,11 +38,14 @@ func publishing() []row {
 	return []row{
 		{"tokens.v1.acquired.acme.google.1", []string{publisher, worker}},
 		{"tokens.v1.acquired.acme.finch", []string{publisher}},
-		{"tokens.v1.disconnect.acme.google.1", []string{publisher}},
+		{"tokens.v1.disconnect.acme.google.1", []string{publisher, operator}},
 		{"tokens.v1.refresh.acme.google.1", []string{publisher}},
-		{"tokens.v1.erase.acme", nil},
+		{"tokens.v1.erase.acme", []string{operator}},
+		{"tokens.v1.erase.acme.google.1", []string{operator}},
 		{"tokens.v1.replay.too_old.acquired.acme.google.1", []string{operator}},
 		{"tokens.v1.event.stored.acme.google.1", []string{worker}},
+		{"tokens.v1.event.disconnected.acme.google.1", []string{worker, eraser}},
+		{"tokens.v1.event.erased.acme", []string{worker, eraser}},
 		{"tokens.v1.dlq.too_old.acquired.acme.google.1", []string{worker}},
 		{"tokens.v1.parked.acquired.acme.google.1", []string{worker}},
 		{"tokens.v1.rescue.acme.google.1", []string{worker}},
@@ -64,19 +68,22 @@ func publishing() []row {
 		{"$JS.API.INFO", []string{operator}},
 		{"$JS.API.STREAM.NAMES", nil},
 		{"$JS.API.STREAM.LIST", nil},
-		{"$JS.API.STREAM.INFO.TOKENS_IN", []string{worker, operator}},
+		{"$JS.API.STREAM.INFO.TOKENS_IN", []string{worker, eraser, operator}},
 		{"$JS.API.STREAM.CREATE.NEW", []string{operator}},
 		{"$JS.API.STREAM.UPDATE.NEW", []string{operator}},
 		{"$JS.API.STREAM.DELETE.TOKENS_IN", nil},
 		{"$JS.API.STREAM.PURGE.TOKENS_IN", nil},
 		{"$JS.API.STREAM.SNAPSHOT.TOKENS_IN", nil},
 		{"$JS.API.STREAM.RESTORE.TOKENS_IN", nil},
-		{"$JS.API.STREAM.MSG.GET.TOKENS_IN", []string{worker, operator}},
-		{"$JS.API.STREAM.MSG.GET.TOKENS_DLQ", []string{operator}},
-		{"$JS.API.STREAM.MSG.GET.TOKENS_RESCUE", []string{worker, operator}},
-		{"$JS.API.STREAM.MSG.DELETE.TOKENS_IN", []string{worker}},
-		{"$JS.API.STREAM.MSG.DELETE.TOKENS_DLQ", nil},
-		{"$JS.API.STREAM.MSG.DELETE.TOKENS_RESCUE", nil},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_IN", []string{worker, eraser, operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_DLQ", []string{eraser, operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_RESCUE", []string{worker, eraser, operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_OUT", []string{eraser, operator}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_IN", []string{worker, eraser}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_OUT", []string{eraser}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_DLQ", []string{eraser}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_RESCUE", []string{eraser}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_AUDIT", nil},
 		{"$JS.API.DIRECT.GET.TOKENS_OUT.tokens.v1.event.stored.acme.google.1", []string{worker}},
 		{"$JS.API.DIRECT.GET.TOKENS_IN", nil},
 		{"$JS.API.CONSUMER.CREATE.TOKENS_IN.own", []string{operator}},
@@ -102,7 +109,7 @@ func publishing() []row {
 		{"$SRV.PING", []string{operator}},
 		{"$SRV.INFO.tokenworker", []string{operator}},
 		{"$SRV.STATS.tokenworker.x", []string{operator}},
-		{"$SYS.REQ.USER.INFO", []string{worker, operator}},
+		{"$SYS.REQ.USER.INFO", []string{worker, eraser, operator}},
 		{"$SYS.REQ.SERVER.PING.JSZ", nil},
 		{"$SYS.ACCOUNT.TOKENS.CONNECT", nil},
 		{"anything", nil},
@@ -116,15 +123,15 @@ func subscribing() []row {
 		{"tokens.>", nil}, {"tokens.v1.>", nil}, {"tokens.*.event.>", nil}, {"tokens.v1.acquired.>", nil},
 		{"tokens.v1.disconnect.>", nil}, {"tokens.v1.dlq.>", nil}, {"tokens.v1.parked.>", nil}, {"tokens.v1.rescue.>", nil},
 		{"tokens.v1.replay.>", nil}, {"tokens.v1.sweep.>", nil}, {"tokens.v1.audit.>", nil},
-		{"tokens.v1.event.>", []string{publisher}},
-		{"tokens.v1.event.stored.acme.google.1", []string{publisher}},
+		{"tokens.v1.event.>", []string{publisher, operator}},
+		{"tokens.v1.event.stored.acme.google.1", []string{publisher, operator}},
 		{"tokens.v1.get.>", []string{access}},
 		{"tokens.v1.get.payroll.acme.google.1", []string{access}}, // nobody else answers
 		{"$SRV.>", []string{access}}, {"$SRV.PING", []string{access}},
 		{"_INBOX.>", nil}, {"_INBOX.*", nil}, {"_INBOX.*.x", nil}, {"_INBOX.pay*.x", nil}, {"_INBOX.x.>", nil}, {"_INBOX.access.x", nil},
 		{"$JS.>", nil}, {"$JS.EVENT.ADVISORY.>", nil}, {"$JS.API.STREAM.INFO.TOKENS_IN", nil}, {"$SYS.>", nil}, {"$KV.>", nil},
 	}
-	for _, user := range []string{publisher, worker, payroll, operator} {
+	for _, user := range []string{publisher, worker, eraser, payroll, operator} {
 		rows = append(rows, row{"_INBOX." + user + ".>", []string{user}}, row{"_INBOX." + user + ".x", []string{user}})
 	}
 	return rows
