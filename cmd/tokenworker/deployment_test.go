@@ -99,7 +99,7 @@ func TestTheDoctorOfADeployment(t *testing.T) {
 	name := p.setting("TOKENWORKER_TABLE")
 	for what, want := range map[string]string{
 		"NATS": "ok", "NATS transport": "ok", "NATS durability": "warn", "NATS rights": "warn", "streams": "warn",
-		"reads": "warn", "epoch": "ok", "table " + name: "ok", "KMS key alias/" + name: "ok", "key service": "ok", "event keys": "ok", "clock": "ok",
+		"reads": "warn", "erasures": "warn", "epoch": "ok", "table " + name: "ok", "KMS key alias/" + name: "ok", "key service": "ok", "event keys": "ok", "clock": "ok",
 	} {
 		if found[what] != want {
 			t.Errorf("%s: %q, want %q", what, found[what], want)
