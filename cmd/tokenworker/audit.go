@@ -81,11 +81,6 @@ func (a *app) auditCommand() *cli.Command {
 	}
 }
 
-// yesFlag is the confirmation of what cannot be taken back.
-func yesFlag(to *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Sources: env("yes"), Destination: to, Usage: "do it"}
-}
-
 // auditView is a record with its place.
 type auditView struct {
 	Sequence uint64    `json:"sequence"`

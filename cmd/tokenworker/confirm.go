@@ -14,8 +14,9 @@ import (
 // errNotConfirmed ends a command that was not confirmed, before it has done anything.
 var errNotConfirmed = errors.New("not confirmed; nothing was done")
 
+// yesFlag is the confirmation of what cannot be taken back.
 func yesFlag(to *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Sources: env("yes"), Destination: to, Usage: "do not ask before it is done"}
+	return &cli.BoolFlag{Name: "yes", Sources: env("yes"), Destination: to, Usage: "do it without asking"}
 }
 
 // confirm has the user type a word before something that cannot be undone. Where nobody can be asked, --yes is needed.
