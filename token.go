@@ -22,6 +22,8 @@ type TokenSet struct {
 	Issuer               string // who issued the ID token (OpenID Connect "iss")
 	ProviderConnectionID string // the provider's own id of the connection
 	ConsentRef           string // the caller's reference to the consent that allows the access
+
+	Nonce string // that the ID token must name (OpenID Connect "nonce"); of a set on its way to the worker, never stored
 }
 
 // tokenSetJSON is the wire form. Tokens are strings here and only here.
@@ -37,6 +39,7 @@ type tokenSetJSON struct {
 	Issuer               string    `json:"issuer,omitempty"`
 	ProviderConnectionID string    `json:"provider_connection_id,omitempty"`
 	ConsentRef           string    `json:"consent_ref,omitempty"`
+	Nonce                string    `json:"nonce,omitempty"`
 }
 
 // errTokenSet says no more than that: the JSON library's own errors may quote the input.
@@ -51,7 +54,7 @@ func EncodeTokenSet(t TokenSet) ([]byte, error) {
 		TokenType:    t.TokenType, Scope: t.Scope,
 		ExpiresAt: t.ExpiresAt, GrantExpiresAt: t.GrantExpiresAt,
 		Subject: t.Subject, Issuer: t.Issuer,
-		ProviderConnectionID: t.ProviderConnectionID, ConsentRef: t.ConsentRef,
+		ProviderConnectionID: t.ProviderConnectionID, ConsentRef: t.ConsentRef, Nonce: t.Nonce,
 	})
 	if err != nil {
 		return nil, errTokenSet // a time out of RFC 3339's range
@@ -73,6 +76,6 @@ func DecodeTokenSet(b []byte) (TokenSet, error) {
 		TokenType:    w.TokenType, Scope: w.Scope,
 		ExpiresAt: w.ExpiresAt, GrantExpiresAt: w.GrantExpiresAt,
 		Subject: w.Subject, Issuer: w.Issuer,
-		ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
+		ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef, Nonce: w.Nonce,
 	}, nil
 }

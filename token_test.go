@@ -24,19 +24,19 @@ func drawTokenSet() *rapid.Generator[tokenworker.TokenSet] {
 			TokenType:    text.Draw(t, "token type"), Scope: text.Draw(t, "scope"),
 			ExpiresAt: at.Draw(t, "expires"), GrantExpiresAt: at.Draw(t, "grant expires"),
 			Subject: text.Draw(t, "subject"), Issuer: text.Draw(t, "issuer"),
-			ProviderConnectionID: text.Draw(t, "provider connection"), ConsentRef: text.Draw(t, "consent"),
+			ProviderConnectionID: text.Draw(t, "provider connection"), ConsentRef: text.Draw(t, "consent"), Nonce: text.Draw(t, "nonce"),
 		}
 	})
 }
 
 // plain is a token set in a form that == compares by value.
 type plain struct {
-	access, refresh, id, tokenType string
+	access, refresh, id, tokenType, nonce string
 	tokenworker.Details
 }
 
 func inPlain(s tokenworker.TokenSet) plain {
-	return plain{string(s.AccessToken.Reveal()), string(s.RefreshToken.Reveal()), string(s.IDToken.Reveal()), s.TokenType, s.Details()}
+	return plain{string(s.AccessToken.Reveal()), string(s.RefreshToken.Reveal()), string(s.IDToken.Reveal()), s.TokenType, s.Nonce, s.Details()}
 }
 
 func TestTokenSetsReadBack(t *testing.T) {
@@ -72,11 +72,11 @@ func TestWireFormOfATokenSet(t *testing.T) {
 			tokenworker.TokenSet{
 				AccessToken: secret("a"), RefreshToken: secret("r"), IDToken: secret("i"), TokenType: "Bearer", Scope: "read write",
 				ExpiresAt: noon, GrantExpiresAt: noon.Add(24 * time.Hour), Subject: "sub", Issuer: "iss",
-				ProviderConnectionID: "pc", ConsentRef: "consent",
+				ProviderConnectionID: "pc", ConsentRef: "consent", Nonce: "nonce",
 			},
 			`{"access_token":"a","refresh_token":"r","id_token":"i","token_type":"Bearer","scope":"read write",` +
 				`"expires_at":"2026-11-21T12:00:00Z","grant_expires_at":"2026-11-22T12:00:00Z","subject":"sub","issuer":"iss",` +
-				`"provider_connection_id":"pc","consent_ref":"consent"}`,
+				`"provider_connection_id":"pc","consent_ref":"consent","nonce":"nonce"}`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -73,6 +73,10 @@ type Config struct {
 	// the event; any other says that the provider could not be asked. Default: such events are refused.
 	Identify func(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) (Identity, error)
 
+	// VerifyIDToken verifies the ID token of a set that was obtained at a time, where it can be verified, and returns the set
+	// with the subject and issuer that it names. Errors are as those of Identify. Default: ID tokens are stored unseen.
+	VerifyIDToken func(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet, at time.Time) (tokenworker.TokenSet, error)
+
 	// Due says when the rotator should look at a set that was acquired at the given time; default: never.
 	Due func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time
 
@@ -111,6 +115,11 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Record == nil {
 		c.Record = func(context.Context, tokenworker.AuditEntry) error { return nil }
+	}
+	if c.VerifyIDToken == nil {
+		c.VerifyIDToken = func(_ context.Context, _ tokenworker.Key, set tokenworker.TokenSet, _ time.Time) (tokenworker.TokenSet, error) {
+			return set, nil
+		}
 	}
 	if c.Due == nil {
 		c.Due = func(tokenworker.Key, time.Time, tokenworker.TokenSet) time.Time { return time.Time{} }

@@ -171,6 +171,10 @@ func (w *Worker) acquire(
 	if err != nil {
 		return 0, tokenworker.Details{}, err
 	}
+	if set, err = w.cfg.VerifyIDToken(ctx, e.Key, set, e.Time); err != nil {
+		return 0, tokenworker.Details{}, providerError(err)
+	}
+	set.Nonce = ""
 	details := set.Details()
 	plaintext, err := tokenworker.EncodeTokenSet(set)
 	if err != nil {

@@ -20,8 +20,16 @@ type Identity struct {
 	ProviderConnectionID string
 }
 
-// errIdentify: the provider could not be asked. That concerns its connections alone, so the event waits aside.
-var errIdentify = errors.New("the provider cannot be asked for the company")
+// errProvider: a provider could not be asked. That concerns its connections alone, so the event waits aside.
+var errProvider = errors.New("the provider cannot be asked")
+
+// providerError tells a refusal, and the end of the delivery's own context, from a provider that could not be asked.
+func providerError(err error) error {
+	if refusal := events.Code(""); errors.As(err, &refusal) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errProvider, err)
+}
 
 // identify asks the provider which company an acquired event without one is about, and publishes the event again under the
 // full key. From there it is an event like any other: its order, too, is that in which it was published again. A crash
@@ -40,10 +48,8 @@ func (w *Worker) identify(ctx context.Context, e *events.Event) error {
 		return err
 	}
 	id, err := w.cfg.Identify(ctx, e.Key, set)
-	if refusal := events.Code(""); errors.As(err, &refusal) || errors.Is(err, context.Canceled) {
-		return err
-	} else if err != nil {
-		return fmt.Errorf("%w: %w", errIdentify, err)
+	if err != nil {
+		return providerError(err)
 	}
 	named, err := e.Identified(id.CompanyID, completed(set, id))
 	switch refusal := events.Code(""); {

@@ -35,6 +35,7 @@ const (
 	CodeUnknownKey       Code = "unknown_key"        // sealed to a key that is not live
 	CodeSealBroken       Code = "seal_broken"        // does not open: altered, moved, or sealed to something else
 	CodeInvalidTokenSet  Code = "invalid_token_set"  // no access token, or a field of the set is not what v1 says
+	CodeInvalidIDToken   Code = "invalid_id_token"   // not made by the provider's issuer for this client, time, nonce and access token
 	CodeTokenRefused     Code = "token_refused"      // names no company, and the provider says that its token is not good
 	CodeNoCompany        Code = "no_company"         // names no company, and neither does the provider
 )
@@ -43,7 +44,8 @@ var codes = []Code{
 	CodeBadSubject, CodeTooLarge, CodeMissingMessageID, CodeNotJSON, CodeTooDeep, CodeDuplicateField,
 	CodeInvalidEnvelope, CodeTypeMismatch, CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime,
 	CodeWrongMessageID, CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeTooOld, CodeFromFuture,
-	CodeUnsupported, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet, CodeTokenRefused, CodeNoCompany,
+	CodeUnsupported, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet, CodeInvalidIDToken, CodeTokenRefused,
+	CodeNoCompany,
 }
 
 // Codes lists every code of this version.

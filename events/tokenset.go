@@ -47,6 +47,8 @@ func readTokenSet(v jsonValue) (tokenworker.TokenSet, error) {
 			set.ProviderConnectionID, ok = readText(m.value, maxDetailBytes)
 		case "consent_ref":
 			set.ConsentRef, ok = readText(m.value, maxDetailBytes)
+		case "nonce":
+			set.Nonce, ok = readText(m.value, maxDetailBytes)
 		default:
 			return tokenworker.TokenSet{}, CodeUnknownField
 		}

@@ -58,8 +58,8 @@ func TestATokenSetWithEveryFieldIsRead(t *testing.T) {
 		RefreshToken: tokenworker.SecretString("refresh"),
 		IDToken:      tokenworker.SecretString("header.claims.signature"),
 		TokenType:    "bearer", Scope: "a b", Subject: "sub-1", Issuer: "https://issuer.example", ConsentRef: "c-1",
-		ProviderConnectionID: "conn-1",
-		ExpiresAt:            noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour),
+		ProviderConnectionID: "conn-1", Nonce: "n-1",
+		ExpiresAt: noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour),
 	}
 	e, err := events.NewAcquired(acme, source, want, noon)
 	if err != nil {
@@ -84,7 +84,7 @@ func sameSet(t *testing.T, got, want tokenworker.TokenSet) {
 		t.Errorf("expiries are %v and %v, want %v and %v", got.ExpiresAt, got.GrantExpiresAt, want.ExpiresAt, want.GrantExpiresAt)
 	}
 	if got.TokenType != want.TokenType || got.Scope != want.Scope || got.Subject != want.Subject || got.Issuer != want.Issuer ||
-		got.ProviderConnectionID != want.ProviderConnectionID || got.ConsentRef != want.ConsentRef {
+		got.ProviderConnectionID != want.ProviderConnectionID || got.ConsentRef != want.ConsentRef || got.Nonce != want.Nonce {
 		t.Errorf("details are %+v, want %+v", got, want)
 	}
 }

@@ -62,6 +62,7 @@ type Client struct {
 type session struct {
 	transport *http.Transport
 	metadata  metadataCache
+	keys      keyCache
 }
 
 // NewClient makes a client.
@@ -83,7 +84,7 @@ func (c *Client) session(p *Provider) *session {
 	defer c.mu.Unlock()
 	s, ok := c.sessions[p]
 	if !ok {
-		s = &session{transport: newTransport(c.cfg, p), metadata: newMetadataCache()}
+		s = &session{transport: newTransport(c.cfg, p), metadata: newMetadataCache(), keys: newKeyCache()}
 		c.sessions[p] = s
 	}
 	return s

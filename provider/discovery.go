@@ -27,6 +27,8 @@ type metadata struct {
 	Revocation    string   `json:"revocation_endpoint"`
 	Introspection string   `json:"introspection_endpoint"`
 	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
+	Keys          string   `json:"jwks_uri"`
+	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
 }
 
 // metadataCache holds one provider's metadata.
@@ -112,23 +114,29 @@ func wellKnown(issuer string) []*url.URL {
 
 // accepts reports whether metadata are those of the provider's issuer and name only endpoints that it may name.
 func (p *Provider) accepts(m *metadata) bool {
-	issuer, err := url.Parse(p.issuer)
-	if err != nil || m.Issuer != p.issuer || m.Token == "" {
+	if m.Issuer != p.issuer || m.Token == "" {
 		return false
 	}
 	for _, endpoint := range []string{m.Token, m.Revocation, m.Introspection} {
-		if endpoint == "" {
-			continue
-		}
-		u, err := url.Parse(endpoint)
-		switch {
-		case err != nil, u.User != nil, u.Fragment != "", u.Opaque != "":
-			return false
-		case u.Scheme != "https" && u.Scheme != issuer.Scheme:
-			return false // HTTP only if the operator has written an issuer with HTTP
-		case u.Host != issuer.Host && !slices.Contains(p.hosts, u.Host):
+		if endpoint != "" && !p.allows(endpoint) {
 			return false
 		}
 	}
 	return true
+}
+
+// allows reports whether the metadata of the provider's issuer may name an endpoint.
+func (p *Provider) allows(endpoint string) bool {
+	issuer, err := url.Parse(p.issuer)
+	if err != nil {
+		return false
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil, u.User != nil, u.Fragment != "", u.Opaque != "":
+		return false
+	case u.Scheme != "https" && u.Scheme != issuer.Scheme:
+		return false // HTTP only if the operator has written an issuer with HTTP
+	}
+	return u.Host == issuer.Host || slices.Contains(p.hosts, u.Host)
 }

@@ -48,6 +48,11 @@
 // special-purpose ranges are refused unless the operator lists them in allow_networks. Plain HTTP is spoken to listed
 // networks only.
 //
+// # ID tokens
+//
+// [Client.VerifyIDToken] verifies the ID token that an upstream service passes on, under keys that it fetches as it does
+// everything else. It has errors, not an [Answer]: nothing can be spent by it.
+//
 // # The catalogue
 //
 // catalogue.yaml is part of the binary: endpoints, ways to authenticate, and the policy that the rotator follows. Facts

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -42,6 +43,23 @@ func (g *Gateway) Revoke(ctx context.Context, k tokenworker.Key, set tokenworker
 // Introspect is [Client.Introspect].
 func (g *Gateway) Introspect(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) Answer {
 	return g.call(k, func(p *Provider) Answer { return g.client.Introspect(ctx, p, k, set) })
+}
+
+// VerifyIDToken is [Client.VerifyIDToken] where there is an ID token that can be verified: it returns the set with the
+// subject and issuer that the token names. What cannot be verified, because the provider has no issuer, is left as it is.
+func (g *Gateway) VerifyIDToken(
+	ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet, at time.Time,
+) (tokenworker.TokenSet, error) {
+	p, ok := g.catalogue.Get(k.ProviderID)
+	if !ok || set.IDToken.IsEmpty() || !p.VerifiesIDTokens() {
+		return set, nil
+	}
+	subject, err := g.client.VerifyIDToken(ctx, p, set, at)
+	if err != nil {
+		return tokenworker.TokenSet{}, err
+	}
+	set.Subject, set.Issuer = subject, p.issuer
+	return set, nil
 }
 
 func (g *Gateway) call(k tokenworker.Key, do func(*Provider) Answer) Answer {

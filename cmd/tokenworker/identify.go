@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/consumer"
@@ -29,4 +31,17 @@ func (w *worker) identify(ctx context.Context, k tokenworker.Key, set tokenworke
 		return consumer.Identity{}, events.CodeUnsupported
 	}
 	return consumer.Identity{}, fmt.Errorf("asking the provider: %s: %s", answer.Outcome, answer.Code)
+}
+
+// verifier verifies ID tokens where that is possible.
+type verifier struct{ *provider.Gateway }
+
+func (v verifier) verify(
+	ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet, at time.Time,
+) (tokenworker.TokenSet, error) {
+	verified, err := v.VerifyIDToken(ctx, k, set, at)
+	if errors.Is(err, provider.ErrIDToken) {
+		err = events.CodeInvalidIDToken
+	}
+	return verified, err
 }

@@ -192,7 +192,7 @@ func (f *workerFlags) newWorker(
 				Static: !policy.Rotates(), NarrowRevocation: policy.RevokesNarrowly(), CheckAfter: w.rotator.SettledAfter(policy),
 			}
 		},
-		Identify: w.identify,
+		Identify: w.identify, VerifyIDToken: verifier{gateway}.verify,
 		Due: func(k tokenworker.Key, at time.Time, set tokenworker.TokenSet) time.Time {
 			policy, _ := gateway.Policy(k.ProviderID)
 			return rotator.DueAfter(policy, k, at, set)

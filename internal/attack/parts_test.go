@@ -45,7 +45,9 @@ func TestTakingApartAndPuttingTogetherGivesTheSameBytes(t *testing.T) {
 // refusedNowhere are the codes that no event can bring about by itself in this worker: some take a provider's answer.
 //
 //nolint:gochecknoglobals // a constant
-var refusedNowhere = []events.Code{events.CodeUnknownProvider, events.CodeTokenRefused, events.CodeNoCompany}
+var refusedNowhere = []events.Code{
+	events.CodeUnknownProvider, events.CodeInvalidIDToken, events.CodeTokenRefused, events.CodeNoCompany,
+}
 
 func TestEveryCodeHasABadEventThatIsRefusedWithIt(t *testing.T) {
 	private, err := hpke.MLKEM768X25519().GenerateKey()
