@@ -72,7 +72,7 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 		rotations = 3
 	}
 	// Slow enough that two cores get through all connections in the time of one token.
-	lifetime := max(9*time.Second, time.Duration(n)*20*time.Millisecond).Truncate(time.Second)
+	lifetime := max(9*time.Second, time.Duration(n)*10*time.Millisecond).Truncate(time.Second)
 	s, err := openSite(ctx, e, siteConfig{
 		policy: demoprovider.Policy{AccessLifetime: lifetime}, providers: 4, seed: e.rand.Uint64(),
 		settings: fmt.Sprintf("    rotation: strict\n    revocation_scope: family\n    margin: %s\n", fleetMargin),
@@ -100,8 +100,9 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	if err := f.misbehave(beyond); err != nil {
 		return err
 	}
-	until := time.Now().Add(time.Duration(rotations) * lifetime / 2)
-	for time.Now().Before(until) {
+	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets three times as long.
+	limit := time.Now().Add(time.Duration(rotations) * lifetime * 2)
+	for s.server.Totals().Granted < n*rotations && time.Now().Before(limit) {
 		if err := f.disturb(ctx, beyond); err != nil {
 			return err
 		}
