@@ -18,6 +18,7 @@
 //   - dynamo: the DynamoDB table.
 //   - embedded: the single-machine parts: NATS in process, SQLite store, key file.
 //   - rewrap: moves all that a store holds to another wrapping key, beside workers at work.
+//   - restore: brings a store that was restored to an earlier time up to what the audit trail knows.
 //   - rotator: when a token is due, refreshing it, rescuing answers, revoking what was disconnected.
 //   - access: answers token reads over NATS, each sealed to whoever asks.
 //   - audit: the audit trail: records, their chain, its checkpoints.

@@ -3,10 +3,13 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
@@ -50,6 +53,39 @@ func (t *Trail) recordNotice(ctx context.Context, msg jetstream.Msg) error {
 	return msg.Ack()
 }
 
+// onRecordEvery is how often OnRecord looks.
+const onRecordEvery = 100 * time.Millisecond
+
+// OnRecord returns when every announcement up to a sequence of TOKENS_OUT is on record, or ctx ends.
+func (t *Trail) OnRecord(ctx context.Context, sequence uint64) error {
+	for {
+		cons, err := t.js.Consumer(ctx, streams.Out, streams.Auditor)
+		if err != nil {
+			return fmt.Errorf("%w: asking how far the audit trail is: %w", tokenworker.ErrUnavailable, err)
+		}
+		if at := cons.CachedInfo(); at.AckFloor.Stream >= sequence || at.NumPending == 0 && at.NumAckPending == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(onRecordEvery):
+		}
+	}
+}
+
+// CatchUp records what was announced, as Run does, and returns when nothing is left.
+func (t *Trail) CatchUp(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, done := context.WithCancel(ctx)
+	g.Go(func() error { return t.recordNotices(ctx) })
+	g.Go(func() error {
+		defer done()
+		return t.OnRecord(ctx, math.MaxUint64)
+	})
+	return g.Wait()
+}
+
 // entryOf is the record that a notice calls for. Two kinds call for none: recovered comes with refreshed, and expiring only
 // warns.
 func entryOf(n events.Notice) (tokenworker.AuditEntry, bool) {
@@ -68,7 +104,7 @@ func entryOf(n events.Notice) (tokenworker.AuditEntry, bool) {
 		},
 	}
 	if data.EventID != "" {
-		e.Actor = data.EventSource
+		e.Actor, e.Event = data.EventSource, data.EventIdentity()
 	}
 	switch n.Kind {
 	case events.Stored:

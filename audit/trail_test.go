@@ -361,3 +361,23 @@ func TestAnAnnouncementWaitsUntilItCanBeRecorded(t *testing.T) {
 		return s.CachedInfo().State.Msgs == 2
 	})
 }
+
+func TestCatchingUpRecordsWhatWasAnnounced(t *testing.T) {
+	r := newRig(t)
+	for i := range uint64(20) {
+		r.announce(events.StoredData{Cause: events.Cause{Epoch: 1, Sequence: i + 1}})
+	}
+	must(t, r.CatchUp(t.Context()))
+	must(t, r.CatchUp(t.Context())) // with nothing left
+	if n := len(r.records("")); n != 20 {
+		t.Errorf("%d records, want 20", n)
+	}
+	must(t, r.OnRecord(t.Context(), 20))
+	r.announce(events.StoredData{Cause: events.Cause{Epoch: 1, Sequence: 21}})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	must(t, r.OnRecord(ctx, 20))
+	if err := r.OnRecord(ctx, 21); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("what is not on record is waited for with %v", err)
+	}
+}

@@ -103,7 +103,7 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
-	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID}
+	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID, EventTime: e.Time}
 	switch {
 	case e.Kind == events.Refresh: // a repeat only refreshes again
 		if err := w.cfg.Record(ctx, tokenworker.AuditEntry{

@@ -49,6 +49,10 @@ type Config struct {
 	// point-in-time recovery goes back.
 	KeepBackups time.Duration
 
+	// OnRecord returns when the audit trail has what TOKENS_OUT holds up to a sequence; what is overwritten before would be
+	// lost to it. Default: nobody is waited for.
+	OnRecord func(ctx context.Context, sequence uint64) error
+
 	Logger *slog.Logger     // default: discards
 	Now    func() time.Time // default: time.Now
 }
@@ -63,6 +67,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.KeepBackups == 0 {
 		c.KeepBackups = 35 * 24 * time.Hour
+	}
+	if c.OnRecord == nil {
+		c.OnRecord = func(context.Context, uint64) error { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

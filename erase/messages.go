@@ -69,6 +69,9 @@ func (r *erasure) overwriteAll(ctx context.Context) error {
 			return err
 		}
 		for m, err := range r.found(ctx, name) {
+			if err == nil && name == streams.Out {
+				err = r.cfg.OnRecord(ctx, m.Sequence)
+			}
 			if err != nil {
 				return err
 			}

@@ -135,7 +135,7 @@ func same(t *testing.T, got, want events.Message) {
 
 func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 	cause := events.Cause{
-		Epoch: 1, Sequence: 42, EventSource: source, EventID: "6f1c9f2e-8a4b-4c1d-9e3f-2b7a5d0c4e81",
+		Epoch: 1, Sequence: 42, EventSource: source, EventID: "6f1c9f2e-8a4b-4c1d-9e3f-2b7a5d0c4e81", EventTime: noon,
 	}
 	type notice struct {
 		name string

@@ -26,13 +26,22 @@ type NoticeData interface {
 	notice() (k Kind, identity string)
 }
 
-// Cause names the request that made the worker do something: its stamp, and its CloudEvents identity where that was
-// readable.
+// Cause names the request that made the worker do something: its stamp, and its CloudEvents identity and time where these
+// were readable.
 type Cause struct {
-	Epoch       uint64 `json:"epoch"`
-	Sequence    uint64 `json:"sequence"`
-	EventSource string `json:"event_source,omitempty"`
-	EventID     string `json:"event_id,omitempty"`
+	Epoch       uint64    `json:"epoch"`
+	Sequence    uint64    `json:"sequence"`
+	EventSource string    `json:"event_source,omitempty"`
+	EventID     string    `json:"event_id,omitempty"`
+	EventTime   time.Time `json:"event_time,omitzero"`
+}
+
+// EventIdentity is what the store remembers of the request; zero where its identity was not readable.
+func (c Cause) EventIdentity() tokenworker.EventID {
+	if c.EventID == "" {
+		return tokenworker.EventID{}
+	}
+	return tokenworker.NewEventID(c.EventSource, c.EventID, c.EventTime)
 }
 
 // StoredData is the data of a [Stored] notice.

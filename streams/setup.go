@@ -87,10 +87,9 @@ func Check(ctx context.Context, js jetstream.JetStream, replicas int) ([]tokenwo
 	return ds, nil
 }
 
-// Epoch returns the epoch of [In] and compares it with the highest that the store has given. The error matches
-// [tokenworker.ErrMisconfigured] when the stream is missing or not of the worker's making, and
-// [tokenworker.ErrRolledBack] when it is not of the highest epoch.
-func Epoch(ctx context.Context, js jetstream.JetStream, highest uint64) (uint64, error) {
+// EpochOf returns the epoch of [In]. The error matches [tokenworker.ErrMisconfigured] when the stream is missing or not of
+// the worker's making.
+func EpochOf(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	s, err := js.Stream(ctx, In)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, fmt.Errorf("%w: stream %s does not exist; run `tokenworker setup`", tokenworker.ErrMisconfigured, In)
@@ -101,6 +100,16 @@ func Epoch(ctx context.Context, js jetstream.JetStream, highest uint64) (uint64,
 	if err != nil || epoch == 0 {
 		return 0, fmt.Errorf("%w: stream %s carries no epoch; it was not created by `tokenworker setup`",
 			tokenworker.ErrMisconfigured, In)
+	}
+	return epoch, nil
+}
+
+// Epoch returns the epoch of [In] and compares it with the highest that the store has given. Errors are those of
+// [EpochOf], and the error matches [tokenworker.ErrRolledBack] when the stream is not of the highest epoch.
+func Epoch(ctx context.Context, js jetstream.JetStream, highest uint64) (uint64, error) {
+	epoch, err := EpochOf(ctx, js)
+	if err != nil {
+		return 0, err
 	}
 	if epoch != highest {
 		return 0, fmt.Errorf("%w: stream %s is of epoch %d, the store has given epoch %d", tokenworker.ErrRolledBack, In,

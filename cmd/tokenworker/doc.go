@@ -14,6 +14,7 @@
 //	tokenworker dlq       refused events: list, show, replay
 //	tokenworker providers what the worker knows of the companies whose tokens it holds
 //	tokenworker audit     the audit trail: verify it, read it
+//	tokenworker restore   brings a store that was restored to an earlier time up to what the audit trail knows
 //	tokenworker keys      what publishers seal to: make, rotate, retire, show
 //
 // docs/operations.md is the guide; every command has --help.

@@ -82,7 +82,8 @@ func (a *app) root() *cli.Command {
 			a.demoCommand(), a.devCommand(), a.runCommand(),
 			a.publishCommand(), a.refreshCommand(), a.disconnectCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
 			a.eraseCommand(), a.exportCommand(),
-			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.auditCommand(), a.rewrapCommand(), a.providersCommand(),
+			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.auditCommand(), a.restoreCommand(), a.rewrapCommand(),
+			a.providersCommand(),
 			a.versionCommand(),
 		},
 	}

@@ -219,7 +219,9 @@ func (f *workerFlags) newEraser(w *worker, log *slog.Logger) (consumer.Eraser, e
 	if f.backupsFor < 0 {
 		return nil, wrongUse("--keep-backups must not be negative")
 	}
-	e, err := erase.New(erase.Config{Epoch: w.epoch, KeepBackups: f.backupsFor, Logger: log}, w.erasing, w.store, w.rotator, w.keys)
+	e, err := erase.New(erase.Config{
+		Epoch: w.epoch, KeepBackups: f.backupsFor, OnRecord: w.audit.OnRecord, Logger: log,
+	}, w.erasing, w.store, w.rotator, w.keys)
 	if err != nil {
 		return nil, fmt.Errorf("making the eraser: %w", err)
 	}

@@ -1,0 +1,258 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/audit"
+)
+
+// Store is the store that was restored. No worker runs on it.
+type Store interface {
+	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
+	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
+	NoteProvider(ctx context.Context, id string) error
+}
+
+// Trail is the audit trail.
+type Trail interface {
+	// Records yields the records from a sequence on, of a pseudonym unless that is empty.
+	Records(ctx context.Context, from uint64, pseudonym string) iter.Seq2[audit.Record, error]
+
+	// Keys name connections as the trail does.
+	Keys() *audit.Keys
+}
+
+// Sealer opens token sets.
+type Sealer interface {
+	Open(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, sealed []byte) ([]byte, error)
+}
+
+// Config is how a [Restorer] is set up. Zero values mean the defaults.
+type Config struct {
+	Process string // that makes the claims; required
+
+	// Rotates reports whether the provider's refresh tokens change when they are used; required.
+	Rotates func(providerID string) bool
+
+	Tombstone time.Duration // how long a tombstone is kept; required
+	DryRun    bool          // decide and count, and write nothing
+
+	Logger *slog.Logger     // of progress and of what is lost; default: discards
+	Now    func() time.Time // default: time.Now
+}
+
+// Validate reports what cannot work.
+func (c Config) Validate() error {
+	if c.Process == "" || c.Rotates == nil || c.Tombstone <= 0 {
+		return errors.New("restore: the process, the providers' policies and the age of tombstones are required")
+	}
+	return nil
+}
+
+// Report is what a restore has done, or with DryRun would do.
+type Report struct {
+	Rows         int `json:"rows"`         // looked at, those that were made included
+	Erased       int `json:"erased"`       // tombstones left for erasures
+	Disconnected int `json:"disconnected"` // disconnects replayed, those of erasures included
+	Remembered   int `json:"remembered"`   // rows that got back ids of events
+	Unsettled    int `json:"unsettled"`    // sets that may be spent and are not posted before the last resort
+	Superseded   int `json:"superseded"`   // active rows that hold an older set than was stored: acquired or refreshed since
+	Unreadable   int `json:"unreadable"`   // sets that could not be opened: a resync of their tokens is not recognized
+}
+
+// Restorer replays what the audit trail knows.
+type Restorer struct {
+	cfg    Config
+	store  Store
+	trail  Trail
+	sealer Sealer
+	report Report
+}
+
+// New makes a restorer.
+func New(cfg Config, store Store, trail Trail, sealer Sealer) (*Restorer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Restorer{cfg: cfg, store: store, trail: trail, sealer: sealer}, nil
+}
+
+// progressEvery is after how many rows one line says how far it is.
+const progressEvery = 1000
+
+// Run goes through every row, and then through the keys that announcements name and no row has. The report is true in any
+// case. Run again it goes on where it ended.
+func (r *Restorer) Run(ctx context.Context, named []tokenworker.Key) (Report, error) {
+	known, err := r.read(ctx)
+	if err != nil {
+		return r.report, err
+	}
+	for rec, err := range r.store.AllRecords(ctx) {
+		if err != nil {
+			return r.report, fmt.Errorf("listing the records: %w", err)
+		}
+		if err := r.row(ctx, rec, known); err != nil {
+			return r.report, fmt.Errorf("restoring %s: %w", rec.Key, err)
+		}
+	}
+	for _, k := range named {
+		_, err := r.store.Get(ctx, k)
+		if err == nil {
+			continue // a row of its own
+		}
+		if errors.Is(err, tokenworker.ErrNotFound) {
+			err = r.row(ctx, tokenworker.Record{Key: k}, known)
+		}
+		if err != nil {
+			return r.report, fmt.Errorf("restoring %s: %w", k, err)
+		}
+	}
+	return r.report, nil
+}
+
+// row restores one row; one without a status is not there.
+func (r *Restorer) row(ctx context.Context, rec tokenworker.Record, known map[string]*history) error {
+	own, org := known[r.trail.Keys().Pseudonym(rec.Key)], known[r.trail.Keys().Pseudonym(tokenworker.Key{OrgID: rec.Key.OrgID})]
+	var h history
+	if own != nil {
+		h = *own
+	}
+	if org != nil {
+		h.erased = newest(h.erased, org.erased)
+	}
+	if rec.Status == "" && h.erased.Stamp.IsZero() && h.gone.Stamp.IsZero() {
+		return nil
+	}
+	if r.report.Rows++; r.report.Rows%progressEvery == 0 {
+		r.cfg.Logger.InfoContext(ctx, "restoring", slog.Any("so_far", r.report))
+	}
+	if rec.Status == "" && !r.cfg.DryRun {
+		if err := r.store.NoteProvider(ctx, rec.Key.ProviderID); err != nil {
+			return err
+		}
+	}
+	rec, err := r.replay(ctx, rec, &h)
+	if err != nil || rec.Status != tokenworker.Active {
+		return err
+	}
+	if h.acquired.Compare(rec.Stamp) > 0 || h.refreshed.Stamp == rec.Stamp && h.refreshed.Generation > rec.Generation {
+		r.report.Superseded++
+		r.cfg.Logger.WarnContext(ctx, "a newer token set of the connection is lost", slog.String("key", rec.Key.String()))
+	}
+	return r.unsettle(ctx, rec)
+}
+
+// replay applies the erasure and the disconnect on record to a row that is older, and puts ids back.
+func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *history) (tokenworker.Record, error) {
+	for _, step := range []struct {
+		event tokenworker.Event
+		erase bool
+	}{{h.erased, true}, {h.gone, false}} {
+		event := step.event
+		if event.Stamp.Compare(rec.Disconnected) <= 0 {
+			continue
+		}
+		event.Key = rec.Key
+		if event.Stamp.Compare(rec.Stamp) <= 0 { // the record knows when it entered at the latest
+			event.Entered = rec.Entered
+		}
+		var err error
+		rec, err = r.apply(ctx, rec, func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+			return rec.Disconnect(&tokenworker.Disconnection{Event: event})
+		}, &r.report.Disconnected)
+		if err == nil && step.erase {
+			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
+		}
+		if err != nil {
+			return rec, err
+		}
+	}
+	var ids []tokenworker.EventID
+	for _, p := range h.ids {
+		if p.at.Compare(newer(h.erased.Stamp, h.gone.Stamp)) <= 0 {
+			ids = append(ids, p.id)
+		}
+	}
+	if len(ids) == 0 {
+		return rec, nil
+	}
+	return r.apply(ctx, rec, tokenworker.Remembering(ids), &r.report.Remembered)
+}
+
+// unsettle claims a set that may have been spent.
+func (r *Restorer) unsettle(ctx context.Context, rec tokenworker.Record) error {
+	if rec.Claim != nil || !r.cfg.Rotates(rec.Key.ProviderID) {
+		return nil
+	}
+	var spends tokenworker.Fingerprint
+	set, err := r.open(ctx, rec)
+	switch {
+	case errors.Is(err, tokenworker.ErrUnavailable), ctx.Err() != nil:
+		return err
+	case err != nil:
+		r.report.Unreadable++
+	case set.RefreshToken.IsEmpty():
+		return nil
+	default:
+		spends = tokenworker.NewFingerprint(rec.Key, set.RefreshToken)
+	}
+	stored := rec.RefreshedAt // from then on it may have been posted, for providers that take it twice for a while
+	if stored.IsZero() {
+		stored = rec.AcquiredAt
+	}
+	claim := tokenworker.Claim{
+		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: stored, Until: r.cfg.Now(),
+	}
+	_, err = r.apply(ctx, rec, tokenworker.Unsettling(rec.Fence, claim, spends), &r.report.Unsettled)
+	return err
+}
+
+func (r *Restorer) open(ctx context.Context, rec tokenworker.Record) (tokenworker.TokenSet, error) {
+	plain, err := r.sealer.Open(ctx, rec.Key, rec.Fence, rec.Sealed)
+	if err != nil {
+		return tokenworker.TokenSet{}, err
+	}
+	defer clear(plain)
+	return tokenworker.DecodeTokenSet(plain)
+}
+
+var errFull = errors.New("the record has no room to remember the event")
+
+// apply asks a rule, makes its answer true unless this is a dry run, and counts what was applied.
+func (r *Restorer) apply(
+	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule, applied *int,
+) (tokenworker.Record, error) {
+	var next tokenworker.Record
+	var verdict tokenworker.Verdict
+	var err error
+	switch {
+	case !r.cfg.DryRun:
+		next, verdict, err = r.store.Update(ctx, rec, rule)
+	case rec.Status == "":
+		next, verdict, err = rule(nil)
+	default:
+		next, verdict, err = rule(&rec)
+	}
+	switch {
+	case err != nil:
+		return rec, err
+	case verdict == tokenworker.Full:
+		return rec, errFull
+	case verdict == tokenworker.Applied:
+		*applied++
+	}
+	return next, nil
+}

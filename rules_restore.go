@@ -1,0 +1,44 @@
+package tokenworker
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Remembering is the rule that puts back ids which the record of k has forgotten, because its store was restored to an earlier
+// time. Should there be more than it has room for, the oldest are left out.
+func Remembering(ids []EventID) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		next, verdict := *r, Stale
+		next.Seen = slices.Clip(r.Seen)
+		for _, id := range ids {
+			if !slices.Contains(next.Seen, id) {
+				next.Seen, verdict = append(next.Seen, id), Applied
+			}
+		}
+		if len(next.Seen) > MaxSeen {
+			slices.SortStableFunc(next.Seen, func(a, b EventID) int { return cmp.Compare(b.Time, a.Time) })
+			next.Seen = next.Seen[:MaxSeen]
+		}
+		return next, verdict, nil
+	}
+}
+
+// Unsettling is the rule for a set whose refresh token may have been spent since the time to which its store was restored:
+// it is claimed as an attempt that ended at c.Until and of which nobody knows the outcome. An attempt that is unresolved
+// already stays.
+func Unsettling(from Fence, c Claim, spends Fingerprint) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		next, err := r.TakeClaim(from, c, spends, AttemptID{})
+		if err == nil {
+			return next, Applied, nil
+		}
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		return *r, Stale, nil
+	}
+}
