@@ -137,7 +137,12 @@ func owed(attempt byte) *tokenworker.Owed {
 
 // owes is an announcement that the attempt's write owes.
 func owes(attempt byte) func(*tokenworker.Record) {
-	return func(r *tokenworker.Record) { r.Owed = owed(attempt) }
+	return func(r *tokenworker.Record) { r.Owed = append(slices.Clip(r.Owed), *owed(attempt)) }
+}
+
+// onlyOwes leaves that announcement alone.
+func onlyOwes(attempt byte) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) { r.Owed = []tokenworker.Owed{*owed(attempt)} }
 }
 
 // revision names the last write.
@@ -198,7 +203,7 @@ func (tc verdictCase) run(t *testing.T) {
 
 func clone(r tokenworker.Record) tokenworker.Record {
 	r.Seen, r.Spent, r.Revoke = slices.Clone(r.Seen), slices.Clone(r.Spent), slices.Clone(r.Revoke)
-	r.Claim, r.Revoking, r.Owed = copied(r.Claim), copied(r.Revoking), copied(r.Owed)
+	r.Claim, r.Revoking, r.Owed = copied(r.Claim), copied(r.Revoking), slices.Clone(r.Owed)
 	return r
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -147,6 +148,11 @@ type Owed struct {
 	At      time.Time
 }
 
+// Owes reports whether the record still carries what an attempt's write owes.
+func (r *Record) Owes(a AttemptID) bool {
+	return slices.ContainsFunc(r.Owed, func(o Owed) bool { return o.Attempt == a })
+}
+
 // Details is what a record says in clear about its token set. Nothing in it is secret.
 type Details struct {
 	ExpiresAt            time.Time // of the access token; zero: unknown
@@ -188,7 +194,7 @@ type Record struct {
 	Failures    int    // in a row, to refresh; once disconnected, to revoke
 	FailureCode string // of the last one
 	Warned      bool   // that the grant ends soon has been announced
-	Owed        *Owed  // nil: nothing is to be announced
+	Owed        []Owed // what is to be announced, oldest first
 
 	AcquiredAt  time.Time // the time of the acquisition event
 	RefreshedAt time.Time // of the last refresh; zero: never

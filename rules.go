@@ -133,7 +133,7 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	case !r.Disconnected.IsZero(): // CheckReturn, CheckAfterEnd
 		next.DueAt = earlier(next.DueAt, a.CheckAt)
 	}
-	if next.Owed != nil && next.Due().IsZero() { // DueWhileOwed
+	if len(next.Owed) > 0 && next.Due().IsZero() { // DueWhileOwed
 		next.DueAt = a.Entered
 	}
 	return next, Applied, nil
@@ -217,9 +217,13 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 		next := *r
 		next.Status, next.Fence, next.Sealed, next.Details, next.Claim = Active, f.From.Next(), f.Sealed, f.Details, nil
 		next.RefreshedAt, next.DueAt, next.Failures, next.FailureCode = f.RefreshedAt, f.DueAt, 0, ""
-		next.Owed, next.Warned = f.Owed, r.Warned || f.Warned
+		next.owe(f.Owed)
+		next.Warned = r.Warned || f.Warned
 		if !f.KeepRevocations && !r.Disconnected.IsZero() && r.DueAt.After(f.RefreshedAt) {
 			next.DueAt = earlier(r.DueAt, f.DueAt) // forced; the check that follows a disconnect is still to come
+		}
+		if len(next.Owed) > 0 && next.Due().IsZero() { // DueWhileOwed
+			next.DueAt = f.RefreshedAt
 		}
 		return next, Applied
 	case r.Fence == f.From.Next() && bytes.Equal(r.Sealed, f.Sealed):
@@ -277,6 +281,24 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// owe adds what a write owes. What others owe stays (KeepOthers).
+func (r *Record) owe(o *Owed) {
+	if o != nil {
+		r.Owed = append(slices.Clip(r.Owed), *o)
+	}
+}
+
+// tell crosses off what is announced.
+func (r *Record) tell(announced []AttemptID) {
+	var rest []Owed
+	for _, o := range r.Owed {
+		if !slices.Contains(announced, o.Attempt) {
+			rest = append(rest, o)
+		}
+	}
+	r.Owed = rest
 }
 
 // rolledBack tells a lower sequence, or the same one again, at a later time, which one stream never hands out.

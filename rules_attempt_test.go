@@ -23,7 +23,8 @@ func failing(with ...func(*tokenworker.Failure)) tokenworker.Failure {
 
 // fails is what a failure leaves in every record that it applies to.
 func fails(r *tokenworker.Record) {
-	r.Failures, r.FailureCode, r.DueAt, r.Owed = r.Failures+1, "busy", later, owed(9)
+	r.Failures, r.FailureCode, r.DueAt = r.Failures+1, "busy", later
+	owes(9)(r)
 }
 
 func unclaimed(r *tokenworker.Record) { r.Claim = nil }
@@ -61,7 +62,11 @@ func TestAttemptsThatBringNothing(t *testing.T) {
 		},
 		{
 			"a failure that owes nothing leaves what is owed", holding(5, claimed(9), owes(1)), unresolved(failing(quiet)),
-			tokenworker.Applied, edits{fails, owes(1)},
+			tokenworker.Applied, edits{fails, onlyOwes(1)},
+		},
+		{
+			"one that owes something too, beside it", holding(5, claimed(9), owes(1)), unresolved(failing()),
+			tokenworker.Applied, edits{fails, onlyOwes(1), owes(9)},
 		},
 		{
 			"what waits for revocation has its own due time", holding(5, claimed(9), waiting(1)), spentNothing(failing()),
@@ -135,7 +140,7 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 
 func TestAnnounced(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
-	announced := tokenworker.Announced(*owed(9))
+	announced := tokenworker.Announced(tokenworker.AttemptID{9}, tokenworker.AttemptID{8})
 	nothing := func(r *tokenworker.Record) { r.Owed = nil }
 	for _, tc := range []verdictCase{
 		{
@@ -150,6 +155,10 @@ func TestAnnounced(t *testing.T) {
 		{
 			"a disconnected one stays due for its revocation", revoking(5, owes(9), dueAt(later)), announced, tokenworker.Applied,
 			edits{nothing, dueAt(time.Time{})},
+		},
+		{
+			"a dead grant that owes more stays due for it", holding(5, reauthRequired, owes(9), owes(1), owes(8)), announced,
+			tokenworker.Applied, edits{onlyOwes(1)},
 		},
 		{"what another write owes stays owed", holding(5, owes(1)), announced, tokenworker.Stale, nil},
 		{"what is crossed off stays so", holding(5), announced, tokenworker.Stale, nil},

@@ -22,7 +22,7 @@ func Erasing(at Stamp, remove time.Time) Rule {
 		if len(r.Revoke) > 0 {
 			next.FailureCode = cmp.Or(r.FailureCode, codeErased)
 		}
-		if next.Owed != nil { // DueWhileOwed
+		if len(next.Owed) > 0 { // DueWhileOwed
 			next.DueAt = r.RevokeAt
 		}
 		return next, Applied, nil

@@ -145,9 +145,9 @@ func mustBeSound(t *rapid.T, r *tokenworker.Record) {
 		t.Fatalf("a %s record has %d sets to revoke, due at %s", r.Status, len(r.Revoke), r.RevokeAt)
 	case r.RevokeAt.IsZero() != r.RevokeSince.IsZero():
 		t.Fatalf("revocations are due at %s, and wait since %s", r.RevokeAt, r.RevokeSince)
-	case r.Owed != nil && r.Due().IsZero(): // Found
+	case len(r.Owed) > 0 && r.Due().IsZero(): // Found
 		t.Fatal("the record owes something, and nobody will look")
-	case r.Status != tokenworker.Active && r.Status != tokenworker.Disconnecting && r.Owed == nil && !r.DueAt.IsZero():
+	case r.Status != tokenworker.Active && r.Status != tokenworker.Disconnecting && len(r.Owed) == 0 && !r.DueAt.IsZero():
 		t.Fatalf("a %s record is due for nothing, and will be for ever", r.Status)
 	case sets > tokenworker.MaxRevoke+1, len(r.Seen) > tokenworker.MaxSeen, len(r.Spent) > tokenworker.MaxSpent:
 		t.Fatalf("%d sets, %d ids, %d fingerprints", sets, len(r.Seen), len(r.Spent))

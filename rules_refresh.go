@@ -1,16 +1,22 @@
 package tokenworker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Rule decides what a record becomes. It is a pure function of the record (nil: there is none), which it does not change;
 // a store may ask it several times, each time about the record as it is by then, and makes only its last answer true. With
 // an error nothing is written.
 type Rule func(*Record) (Record, Verdict, error)
 
-// Claiming is the rule of [Record.TakeClaim].
-func Claiming(from Fence, c Claim, spends Fingerprint, replaces AttemptID) Rule {
+// Claiming is the rule of [Record.TakeClaim]. It also crosses off what is announced.
+func Claiming(from Fence, c Claim, spends Fingerprint, replaces AttemptID, announced ...AttemptID) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		next, err := r.TakeClaim(from, c, spends, replaces)
+		if err == nil {
+			next.tell(announced)
+		}
 		return next, Applied, err
 	}
 }
@@ -107,24 +113,22 @@ func Postponing(from Fence, f Failure) Rule {
 // fail counts a failure.
 func (r *Record) fail(f Failure) {
 	r.Failures, r.FailureCode, r.DueAt = r.Failures+1, f.Code, f.DueAt
-	if f.Owed != nil {
-		r.Owed = f.Owed
-	}
+	r.owe(f.Owed)
 }
 
-// Announced is the rule that crosses off what was owed. Without a set to refresh, a record is then due for its revocations
-// alone.
-func Announced(o Owed) Rule {
+// Announced is the rule that crosses off what the writes of these attempts owed. Without a set to refresh, a record that owes
+// nothing more is then due for its revocations alone.
+func Announced(attempts ...AttemptID) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Owed == nil || r.Owed.Attempt != o.Attempt {
+		if !slices.ContainsFunc(attempts, r.Owes) {
 			return *r, Stale, nil
 		}
 		next := *r
-		next.Owed = nil
-		if r.Status != Active {
+		next.tell(attempts)
+		if r.Status != Active && len(next.Owed) == 0 {
 			next.DueAt = time.Time{}
 		}
 		return next, Applied, nil
@@ -132,8 +136,8 @@ func Announced(o Owed) Rule {
 }
 
 // ClaimRevocations is the rule for a claim to revoke what waits for it. Unlike a claim to refresh it may be taken over once
-// it has expired: revoking twice is harmless. The error is [ErrFenced].
-func ClaimRevocations(c Claim, now time.Time) Rule {
+// it has expired: revoking twice is harmless. It also crosses off what is announced. The error is [ErrFenced].
+func ClaimRevocations(c Claim, now time.Time, announced ...AttemptID) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil || r.RevokeAt.IsZero() {
 			return Record{}, 0, ErrFenced
@@ -143,6 +147,7 @@ func ClaimRevocations(c Claim, now time.Time) Rule {
 		}
 		next := *r
 		next.Revoking = &c
+		next.tell(announced)
 		return next, Applied, nil
 	}
 }
@@ -174,9 +179,7 @@ func Revoked(v Revocation) Rule {
 		if r.Revoking != nil && r.Revoking.Attempt == v.Attempt {
 			next.Revoking = nil
 		}
-		if v.Owed != nil {
-			next.Owed = v.Owed
-		}
+		next.owe(v.Owed)
 		switch {
 		case len(next.Revoke) > 0: // DueAgain
 			if len(without(next.Revoke, v.Left)) == 0 {
@@ -192,7 +195,7 @@ func Revoked(v Revocation) Rule {
 		default:
 			next.RevokeAt, next.RevokeSince = time.Time{}, time.Time{}
 		}
-		if next.Owed != nil && next.Due().IsZero() { // DueWhileOwed
+		if len(next.Owed) > 0 && next.Due().IsZero() { // DueWhileOwed
 			next.DueAt = v.DueAt
 		}
 		return next, Applied, nil
@@ -225,7 +228,8 @@ func Warning(from Fence, end time.Time, o *Owed) Rule {
 		if r.Warned {
 			return next, Repeated, nil
 		}
-		next.Warned, next.Owed = true, o
+		next.Warned = true
+		next.owe(o)
 		return next, Applied, nil
 	}
 }

@@ -110,9 +110,9 @@ func TestCommit(t *testing.T) {
 		},
 		{"whoever holds the answer may save it", holding(5, claimed(1)), commit(), tokenworker.Applied, edits{saved}},
 		{
-			"failures end, and what is owed gives way to what the refresh owes", holding(5, claimed(9), failedBefore, owes(1)),
+			"failures end, and what the refresh owes joins what others owe", holding(5, claimed(9), failedBefore, owes(1)),
 			commit(func(f *tokenworker.Refresh) { f.Owed = owed(9) }), tokenworker.Applied,
-			edits{saved, func(r *tokenworker.Record) { r.Failures, r.FailureCode, r.Owed = 0, "", owed(9) }},
+			edits{saved, func(r *tokenworker.Record) { r.Failures, r.FailureCode = 0, "" }, owes(9)},
 		},
 		{
 			"a warning is given once for a grant", holding(5, claimed(9)), commit(func(f *tokenworker.Refresh) { f.Warned = true }),

@@ -54,6 +54,29 @@ func TestClaimRevocations(t *testing.T) {
 	}
 }
 
+func TestClaimsCrossOffWhatIsAnnounced(t *testing.T) {
+	ids := []tokenworker.AttemptID{{7}, {9}}
+	for name, c := range map[string]struct {
+		rule   tokenworker.Rule
+		before *tokenworker.Record
+	}{
+		"to refresh": {
+			tokenworker.Claiming(tokenworker.Fence{Stamp: stamp(5)}, tokenworker.Claim{Attempt: tokenworker.AttemptID{1}},
+				tokenworker.Fingerprint{}, tokenworker.AttemptID{}, ids...),
+			holding(5, owes(7), owes(8), owes(9)),
+		},
+		"to revoke": {
+			tokenworker.ClaimRevocations(tokenworker.Claim{Attempt: tokenworker.AttemptID{1}}, noon, ids...),
+			revoking(5, owes(7), owes(8), owes(9)),
+		},
+	} {
+		next, _, err := c.rule(c.before)
+		if err != nil || len(next.Owed) != 1 || !next.Owes(tokenworker.AttemptID{8}) || len(c.before.Owed) != 3 {
+			t.Errorf("%s: error %v, owes %v", name, err, next.Owed)
+		}
+	}
+}
+
 func TestRevoked(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
 	removeAt, retryAt := noon.Add(90*24*time.Hour), noon.Add(time.Hour)
@@ -77,7 +100,7 @@ func TestRevoked(t *testing.T) {
 	entombed := func(r *tokenworker.Record) { // with all that a late event must be measured against, and no more
 		*r = tokenworker.Record{
 			Key: r.Key, Status: tokenworker.Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-			Seen: r.Seen, Spent: r.Spent, Revision: r.Revision, Owed: owed(9), DueAt: later, RemoveAt: removeAt,
+			Seen: r.Seen, Spent: r.Spent, Revision: r.Revision, Owed: []tokenworker.Owed{*owed(9)}, DueAt: later, RemoveAt: removeAt,
 		}
 	}
 	told := func(r *tokenworker.Record) { // what a disconnect has left of the set's details

@@ -240,9 +240,10 @@ func (w *world) fails(a *attempt, as func(tokenworker.Failure) tokenworker.Rule)
 	}
 }
 
-// announce crosses off what was owed, whatever has become of the record since.
+// announce crosses off what was owed, whatever has become of the record since. Until then it is there (NoneLost).
 func (w *world) announce(i int) {
-	_, _ = w.update(w.T, tokenworker.Announced(w.owed[i]))
+	w.must(w.record.Owes(w.owed[i].Attempt), "NoneLost broke")
+	_, _ = w.update(w.T, tokenworker.Announced(w.owed[i].Attempt))
 	w.owed = slices.Delete(w.owed, i, i+1)
 }
 
@@ -299,8 +300,12 @@ func (w *world) provider(i int) {
 
 func (w *world) commit(a *attempt) tokenworker.Verdict {
 	f := &tokenworker.Refresh{From: a.from, Attempt: a.id, Sealed: w.seal(a.minted, a.from.Next()), RefreshedAt: noon, KeepRevocations: w.keep}
+	f.Owed = &tokenworker.Owed{Attempt: a.id}
 	next, verdict := w.record.Commit(f)
 	w.become(w.T, next)
+	if verdict == tokenworker.Applied {
+		w.owed = append(w.owed, *f.Owed)
+	}
 	if again, verdict := w.record.Commit(f); rapid.Bool().Draw(w.T, "reply lost") {
 		w.must(verdict != tokenworker.Applied && verdict != tokenworker.Revoking, "an answer was saved twice")
 		w.become(w.T, again)

@@ -183,5 +183,5 @@ func (s *Service) replace(ctx context.Context, rec tokenworker.Record) (tokenwor
 // underWay reports whether an attempt to refresh may still bring a set. One that owes an announcement has ended.
 func underWay(r *tokenworker.Record, now time.Time) bool {
 	return r.Status == tokenworker.Active && r.Claim != nil && now.Before(r.Claim.Until) &&
-		(r.Owed == nil || r.Owed.Attempt != r.Claim.Attempt)
+		!r.Owes(r.Claim.Attempt)
 }

@@ -194,12 +194,25 @@ func (d *decoder) claim(f field) *tokenworker.Claim {
 	}
 }
 
-func (d *decoder) owed() *tokenworker.Owed {
-	m := member[*types.AttributeValueMemberM](d, d.item, fieldOwed.name())
-	if m == nil {
+func (d *decoder) owed() []tokenworker.Owed {
+	l := member[*types.AttributeValueMemberL](d, d.item, fieldOwed.name())
+	if l == nil {
 		return nil
 	}
-	o := &tokenworker.Owed{
+	var all []tokenworker.Owed
+	for _, v := range l.Value {
+		m, ok := v.(*types.AttributeValueMemberM)
+		if !ok {
+			d.fail(fieldOwed.name())
+			return nil
+		}
+		all = append(all, d.owedIn(m))
+	}
+	return all
+}
+
+func (d *decoder) owedIn(m *types.AttributeValueMemberM) tokenworker.Owed {
+	o := tokenworker.Owed{
 		Attempt: d.attempt(m.Value, owedAttempt),
 		By:      d.textIn(m.Value, owedBy),
 		Fence: tokenworker.Fence{
@@ -219,7 +232,7 @@ func (d *decoder) owed() *tokenworker.Owed {
 		kind, ok := v.(*types.AttributeValueMemberS)
 		if !ok {
 			d.fail(owedKinds)
-			return nil
+			return o
 		}
 		o.Kinds = append(o.Kinds, kind.Value)
 	}

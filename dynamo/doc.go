@@ -40,8 +40,8 @@
 //	failures          N    in a row, to refresh or to revoke
 //	failure_code      S    of the last one
 //	warned            BOOL that the grant ends soon has been announced
-//	owed              M    what is yet to be announced: attempt B (16 bytes), by S, kinds L of S, stamp_epoch N,
-//	                       stamp_seq N, generation N, code S, at N
+//	owed              L    of M: what is yet to be announced, oldest first: attempt B (16 bytes), by S, kinds L of S,
+//	                       stamp_epoch N, stamp_seq N, generation N, code S, at N
 //	written_by        B    16 random bytes: the attempt that wrote the item last; the record's revision
 //	expires_at        N    of the access token
 //	grant_expires_at  N    of the grant

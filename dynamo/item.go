@@ -66,7 +66,7 @@ const (
 	claimLastResort = "last_resort"
 )
 
-// The attributes of what is owed, which is a map. Its fence is spelled as the record's is.
+// The attributes of one thing that is owed, which is a map. Its fence is spelled as the record's is.
 const (
 	owedAttempt = "attempt"
 	owedBy      = "by"
@@ -129,9 +129,7 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	if r.Warned {
 		v[fieldWarned] = yes()
 	}
-	if r.Owed != nil {
-		v[fieldOwed] = owed(r.Owed)
-	}
+	v.owed(r.Owed)
 	if len(r.Seen) > 0 {
 		v[fieldSeen] = idSet(r.Seen)
 	}
@@ -178,7 +176,18 @@ func (v fields) claim(f field, c *tokenworker.Claim) {
 	v[f] = &types.AttributeValueMemberM{Value: m}
 }
 
-func owed(o *tokenworker.Owed) types.AttributeValue {
+func (v fields) owed(all []tokenworker.Owed) {
+	if len(all) == 0 {
+		return
+	}
+	l := make([]types.AttributeValue, len(all))
+	for i, o := range all {
+		l[i] = owed(o)
+	}
+	v[fieldOwed] = &types.AttributeValueMemberL{Value: l}
+}
+
+func owed(o tokenworker.Owed) types.AttributeValue {
 	kinds := make([]types.AttributeValue, len(o.Kinds))
 	for i, kind := range o.Kinds {
 		kinds[i] = str(kind)

@@ -45,10 +45,10 @@ func fullRecord() tokenworker.Record {
 		},
 		Revoking: &tokenworker.Claim{Owner: "replica 2", Attempt: tokenworker.AttemptID{4, 5}, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
-		Owed: &tokenworker.Owed{
+		Owed: []tokenworker.Owed{{
 			Attempt: tokenworker.AttemptID{6}, By: "replica", Kinds: []string{"refreshed", "recovered"},
 			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 3, Sequence: 1<<64 - 1}, Generation: 8}, Code: "because", At: at(8),
-		},
+		}, {By: "another", Kinds: []string{"revoked"}, At: at(10)}},
 		Seen:       []tokenworker.EventID{tokenworker.NewEventID("source", "id", at(-1))},
 		Spent:      []tokenworker.Fingerprint{{1}, {2}},
 		AcquiredAt: at(-1), RefreshedAt: at(6), RemoveAt: at(7), Revision: tokenworker.AttemptID{7, 8, 9},

@@ -40,10 +40,10 @@ type recordJSON struct {
 	Seen     []byte     `json:"seen,omitempty"`  // for each id its hash, 16 bytes, and time, 8 bytes, big endian
 	Spent    []byte     `json:"spent,omitempty"` // 32 bytes each
 
-	Failures    int       `json:"failures,omitzero"`
-	FailureCode string    `json:"failure_code,omitzero"`
-	Warned      bool      `json:"warned,omitzero"`
-	Owed        *owedJSON `json:"owed,omitempty"`
+	Failures    int        `json:"failures,omitzero"`
+	FailureCode string     `json:"failure_code,omitzero"`
+	Warned      bool       `json:"warned,omitzero"`
+	Owed        []owedJSON `json:"owed,omitempty"`
 
 	AcquiredAt  unixTime `json:"acquired_at,omitzero"`
 	RefreshedAt unixTime `json:"refreshed_at,omitzero"`
@@ -120,10 +120,10 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
 	}
-	if o := r.Owed; o != nil {
-		w.Owed = &owedJSON{
+	for _, o := range r.Owed {
+		w.Owed = append(w.Owed, owedJSON{
 			attemptJSON(o.Attempt), o.By, o.Kinds, pair(o.Fence.Stamp), o.Fence.Generation, o.Code, unixTime{o.At},
-		}
+		})
 	}
 	w.Seen = make([]byte, 0, len(r.Seen)*eventIDBytes)
 	for _, id := range r.Seen {
@@ -157,9 +157,12 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
 		},
 		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time, Revoke: w.Revoke,
-		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(), Owed: w.Owed.decode(),
+		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(),
 		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
+	}
+	for _, o := range w.Owed {
+		r.Owed = append(r.Owed, o.decode())
 	}
 	for b := w.Seen; len(b) > 0; b = b[eventIDBytes:] {
 		r.Seen = append(r.Seen, tokenworker.EventID{
@@ -188,11 +191,8 @@ func (c *claimJSON) decode() *tokenworker.Claim {
 	}
 }
 
-func (o *owedJSON) decode() *tokenworker.Owed {
-	if o == nil {
-		return nil
-	}
-	return &tokenworker.Owed{
+func (o owedJSON) decode() tokenworker.Owed {
+	return tokenworker.Owed{
 		Attempt: tokenworker.AttemptID(o.Attempt), By: o.By, Kinds: o.Kinds,
 		Fence: tokenworker.Fence{Stamp: stamp(o.Stamp), Generation: o.Generation}, Code: o.Code, At: o.At.Time,
 	}

@@ -45,10 +45,10 @@ func fullRecord() tokenworker.Record {
 		Claim:    &tokenworker.Claim{Owner: "replica-1", Attempt: attempt, At: at(4), Until: at(5), LastResort: true},
 		Revoking: &tokenworker.Claim{Owner: "replica-2", Attempt: attempt, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
-		Owed: &tokenworker.Owed{
+		Owed: []tokenworker.Owed{{
 			Attempt: attempt, By: "replica-1", Kinds: []string{"refreshed", "recovered"},
 			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 17}, Generation: 2}, Code: "because", At: at(9),
-		},
+		}, {By: "another", Kinds: []string{"revoked"}, At: at(10)}},
 		Seen:       []tokenworker.EventID{id, {Time: -1}},
 		Spent:      []tokenworker.Fingerprint{spent, {1}},
 		AcquiredAt: at(6), RefreshedAt: at(7), RemoveAt: at(8),
@@ -134,12 +134,12 @@ func drawRecord(t *rapid.T) tokenworker.Record {
 		}
 	}
 	if rapid.Bool().Draw(t, "owes") {
-		r.Owed = &tokenworker.Owed{
+		r.Owed = []tokenworker.Owed{{
 			By: text.Draw(t, "by"), Kinds: rapid.SliceOfN(text, 1, 3).Draw(t, "kinds"), Code: text.Draw(t, "code"),
 			Fence: tokenworker.Fence{Stamp: stamps.Draw(t, "stamp owed"), Generation: rapid.Uint64().Draw(t, "generation owed")},
 			At:    moment.Draw(t, "owed at"),
-		}
-		filled(r.Owed.Attempt[:])
+		}}
+		filled(r.Owed[0].Attempt[:])
 	}
 	r.Failures, r.FailureCode = rapid.IntRange(0, 1<<40).Draw(t, "failures"), text.Draw(t, "failure code")
 	r.Warned = rapid.Bool().Draw(t, "warned")

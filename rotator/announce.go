@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,8 +19,9 @@ import (
 // before it announced.
 const announceAgain = time.Minute
 
-// owed makes a note of what a write of this process must announce.
+// owed makes a note of what a write of this process must announce, which is in its hands from now on.
 func (r *Rotator) owed(a tokenworker.AttemptID, f tokenworker.Fence, code string, kinds ...events.Kind) *tokenworker.Owed {
+	r.unannounced.add(a)
 	o := &tokenworker.Owed{Attempt: a, By: r.cfg.Process, Fence: f, Code: code, At: r.cfg.Now()}
 	for _, k := range kinds {
 		o.Kinds = append(o.Kinds, string(k))
@@ -27,64 +29,60 @@ func (r *Rotator) owed(a tokenworker.AttemptID, f tokenworker.Fence, code string
 	return o
 }
 
-// announce publishes what the write that led to rec owes, and crosses it off where nothing else would soon. A record that
-// is active and due again keeps the note: its next write replaces it, and until then another process that finds it asks
-// the stream whether it was published.
-func (r *Rotator) announce(ctx context.Context, rec tokenworker.Record) error {
-	if rec.Owed == nil {
+// announceOwn publishes what the write of an attempt owes, be it by an earlier try whose reply was lost, and crosses it off
+// where nothing else would soon. A record that is active or disconnecting keeps the note: its next claim crosses it off, and
+// until then another process that finds it asks the stream whether it was published. What others owe is theirs to announce.
+func (r *Rotator) announceOwn(ctx context.Context, rec tokenworker.Record, a tokenworker.AttemptID) error {
+	i := slices.IndexFunc(rec.Owed, func(o tokenworker.Owed) bool { return o.Attempt == a })
+	if i < 0 {
+		r.unannounced.remove(a) // not written after all, or announced by another
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := r.publishOwed(ctx, rec); err != nil {
-		r.unannounced.add(rec)
+	if err := r.publishOwed(ctx, rec, rec.Owed[i]); err != nil {
+		r.unannounced.keep(rec, rec.Owed[i])
 		return nil //nolint:nilerr // it is kept and tried again; the write stands
 	}
-	return r.crossOff(ctx, rec)
-}
-
-// announceOwn announces what an attempt has written, be it by an earlier try whose reply was lost. What others owe is theirs
-// to announce.
-func (r *Rotator) announceOwn(ctx context.Context, rec tokenworker.Record, a tokenworker.AttemptID) error {
-	if rec.Owed == nil || rec.Owed.Attempt != a {
+	if claimed(rec) {
 		return nil
 	}
-	return r.announce(ctx, rec)
-}
-
-// crossOff removes the note of a record that would otherwise be due for nothing but the note.
-func (r *Rotator) crossOff(ctx context.Context, rec tokenworker.Record) error {
-	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {
-		return nil
-	}
-	_, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed))
+	_, _, err := r.store.Update(ctx, rec, tokenworker.Announced(a))
 	return err
 }
 
-// settleOwed makes sure that what the last write of the record owes is announced before another write replaces the note.
-// What this process wrote it has announced, or still will.
-func (r *Rotator) settleOwed(ctx context.Context, rec tokenworker.Record) (tokenworker.Record, error) {
-	if rec.Owed == nil || rec.Owed.By == r.cfg.Process && rec.Status == tokenworker.Active {
-		return rec, nil
-	}
-	published, err := r.wasPublished(ctx, rec)
-	if err != nil {
-		return rec, err
-	}
-	if !published {
-		if err := r.publishOwed(ctx, rec); err != nil {
-			return rec, err
-		}
-	}
-	if rec.Status == tokenworker.Active || rec.Status == tokenworker.Disconnecting {
-		return rec, nil // the write that follows replaces the note
-	}
-	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(*rec.Owed))
-	return next, err
+// claimed reports whether a record is sure to be claimed again, which crosses off what it owes. A set of which no expiry is
+// known may be due for nothing but the note.
+func claimed(rec tokenworker.Record) bool {
+	return rec.Status == tokenworker.Active && !rec.ExpiresAt.IsZero() || rec.Status == tokenworker.Disconnecting
 }
 
-// publishOwed returns when the stream has acknowledged every event that is owed.
-func (r *Rotator) publishOwed(ctx context.Context, rec tokenworker.Record) error {
-	for _, m := range r.notices(rec) {
+// settleOwed makes sure that what the record owes is announced, and returns the attempts that owed it for the next claim to
+// cross off. What this process wrote it has announced already, unless it is in its hands (OwnToo).
+func (r *Rotator) settleOwed(
+	ctx context.Context, rec tokenworker.Record,
+) (_ tokenworker.Record, announced []tokenworker.AttemptID, _ error) {
+	for _, o := range rec.Owed {
+		if o.By != r.cfg.Process || r.unannounced.has(o.Attempt) {
+			published, err := r.wasPublished(ctx, rec, o)
+			if err == nil && !published {
+				err = r.publishOwed(ctx, rec, o)
+			}
+			if err != nil {
+				return rec, nil, err
+			}
+		}
+		announced = append(announced, o.Attempt)
+	}
+	if len(announced) == 0 || claimed(rec) {
+		return rec, announced, nil
+	}
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Announced(announced...))
+	return next, nil, err
+}
+
+// publishOwed returns when the stream has acknowledged every event that is owed by one write.
+func (r *Rotator) publishOwed(ctx context.Context, rec tokenworker.Record, o tokenworker.Owed) error {
+	for _, m := range r.notices(rec, o) {
 		msg := nats.NewMsg(m.Subject)
 		msg.Data = m.Body
 		attempt, cancel := context.WithTimeout(ctx, r.cfg.AttemptTimeout)
@@ -94,12 +92,13 @@ func (r *Rotator) publishOwed(ctx context.Context, rec tokenworker.Record) error
 			return fmt.Errorf("announcing: %w", err)
 		}
 	}
+	r.unannounced.remove(o.Attempt)
 	return nil
 }
 
-// wasPublished asks the stream for the last event of the last kind that is owed.
-func (r *Rotator) wasPublished(ctx context.Context, rec tokenworker.Record) (bool, error) {
-	ms := r.notices(rec)
+// wasPublished asks the stream for the last event of the last kind that is owed by one write.
+func (r *Rotator) wasPublished(ctx context.Context, rec tokenworker.Record, o tokenworker.Owed) (bool, error) {
+	ms := r.notices(rec, o)
 	if len(ms) == 0 {
 		return true, nil
 	}
@@ -117,16 +116,19 @@ func (r *Rotator) wasPublished(ctx context.Context, rec tokenworker.Record) (boo
 	return found.Header.Get(events.MessageIDHeader) == last.ID, nil
 }
 
-// notices are the events that a record owes. Their ids follow from the attempt, so publishing again is a repeat.
-func (r *Rotator) notices(rec tokenworker.Record) []events.Message {
+// notices are the events that one write of a record owes. Their ids follow from the attempt, so publishing again is a
+// repeat. The expiries are those of the set that they are about, as long as the record holds it.
+func (r *Rotator) notices(rec tokenworker.Record, o tokenworker.Owed) []events.Message {
 	var ms []events.Message
-	for _, kind := range rec.Owed.Kinds {
-		m, err := events.NewNotice(rec.Key, r.cfg.Source, events.AttemptData{
-			Kind: events.Kind(kind), Epoch: rec.Owed.Fence.Stamp.Epoch, Sequence: rec.Owed.Fence.Stamp.Sequence,
-			Generation: rec.Owed.Fence.Generation, Attempt: rec.Owed.Attempt.String(), Code: rec.Owed.Code,
-			ExpiresAt: rec.ExpiresAt, GrantExpiresAt: rec.GrantExpiresAt,
-		}, rec.Owed.At)
-		if err == nil {
+	for _, kind := range o.Kinds {
+		data := events.AttemptData{
+			Kind: events.Kind(kind), Epoch: o.Fence.Stamp.Epoch, Sequence: o.Fence.Stamp.Sequence,
+			Generation: o.Fence.Generation, Attempt: o.Attempt.String(), Code: o.Code,
+		}
+		if rec.Fence == o.Fence {
+			data.ExpiresAt, data.GrantExpiresAt = rec.ExpiresAt, rec.GrantExpiresAt
+		}
+		if m, err := events.NewNotice(rec.Key, r.cfg.Source, data, o.At); err == nil {
 			ms = append(ms, m)
 		}
 	}

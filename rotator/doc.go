@@ -44,9 +44,9 @@
 // # What was written is announced
 //
 // A write notes on the record what it owes. The process that wrote publishes it and, if NATS is down, goes on trying. Should it
-// die, whoever touches the record next finds a note of another process, asks the stream of announcements whether it was
-// published, and publishes it if not, before its own write replaces the note. So an event may come late or twice, under
-// the same id, and is never lost; and a refresh costs no third write.
+// die, whoever looks at the record next finds a note of another process, asks the stream of announcements whether it was
+// published, publishes it if not, and crosses it off by its claim. So an event may come late or twice, under the same id,
+// and is never lost; and a refresh costs no third write.
 //
 // # Sweeps
 //

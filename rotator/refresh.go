@@ -58,12 +58,12 @@ func (r *Rotator) Replace(ctx context.Context, k tokenworker.Key, from tokenwork
 
 // do does what is due of the record as it was read.
 func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) error {
-	rec, err := r.settleOwed(ctx, rec)
+	rec, announced, err := r.settleOwed(ctx, rec)
 	if err != nil {
 		return err
 	}
 	if rec.Status == tokenworker.Active {
-		if err = r.refresh(ctx, rec, forced); errors.Is(err, errPaused) {
+		if err = r.refresh(ctx, rec, announced, forced); errors.Is(err, errPaused) {
 			return err
 		} else if errors.Is(err, tokenworker.ErrFenced) {
 			err = nil
@@ -72,11 +72,11 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 	if rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
 		return err
 	}
-	return errors.Join(err, r.revoke(ctx, rec))
+	return errors.Join(err, r.revoke(ctx, rec, announced))
 }
 
 // refresh does what the plan says of an active record.
-func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bool) error {
+func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID, forced bool) error {
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
 	now := r.cfg.Now()
 	step, at := plan(&rec, policy, r.cfg.ClaimFor, now, forced)
@@ -109,7 +109,7 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, forced bo
 			return r.postpone(ctx, rec, codeInRescue, now.Add(firstBackoff))
 		}
 	}
-	return r.spend(ctx, rec, policy, set)
+	return r.spend(ctx, rec, announced, policy, set)
 }
 
 // open opens the record's token set.
@@ -125,7 +125,8 @@ func (r *Rotator) open(ctx context.Context, rec tokenworker.Record) (tokenworker
 // spend claims the set, posts its refresh token once, and makes durable what comes of it. Nothing slow stands between the
 // claim and the request.
 func (r *Rotator) spend(
-	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet,
+	ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID, policy provider.Policy,
+	set tokenworker.TokenSet,
 ) error {
 	done, err := r.limits.enter(ctx, rec.Key, policy)
 	if err != nil {
@@ -160,7 +161,7 @@ func (r *Rotator) spend(
 	}
 	// From here on the caller's patience does not count: a claim that is written and not used leaves the set in doubt.
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
-	rec, _, err = r.store.Update(claiming, rec, tokenworker.Claiming(from, claim, spends, replaces))
+	rec, _, err = r.store.Update(claiming, rec, tokenworker.Claiming(from, claim, spends, replaces, announced...))
 	cancel()
 	if err != nil {
 		return err
@@ -309,11 +310,11 @@ func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy pro
 		}
 		rule = over(string(answer.Code))
 	}
-	next, verdict, err := r.store.Update(ctx, rec, rule)
-	if err != nil || verdict != tokenworker.Applied {
+	next, _, err := r.store.Update(ctx, rec, rule)
+	if err != nil {
 		return err
 	}
-	return r.announce(ctx, next)
+	return r.announceOwn(ctx, next, attempt)
 }
 
 // postpone moves the due time of a record that cannot be attempted now.

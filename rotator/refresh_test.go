@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -587,6 +588,64 @@ func TestWhatADeadProcessOwedIsAnnouncedByTheNext(t *testing.T) {
 	do(t, r.rotator("p2"), conn)
 	if got := r.notices(); got != "refreshed" {
 		t.Errorf("announced %q, want what the first process owed, once", got)
+	}
+}
+
+func TestWhatAnotherProcessHasLeftMeanwhileIsAnnouncedToo(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	other := tokenworker.Owed{
+		Attempt: tokenworker.NewAttemptID(), By: "dead", Kinds: []string{"revoked"}, Fence: r.get(conn).Fence, At: r.clock.Now(),
+	}
+	writes := 0
+	r.before = func(ctx context.Context, _ tokenworker.Key) error {
+		if writes++; writes == 2 { // between claim and commit
+			_, _, err := r.db.Update(ctx, r.get(conn), tokenworker.Revoked(tokenworker.Revocation{Owed: &other}))
+			return err
+		}
+		return nil
+	}
+	do(t, r.rotator("p1"), conn)
+	r.before = nil
+	if got := r.notices(); got != "refreshed" {
+		t.Fatalf("announced %q", got)
+	}
+	r.advance(50 * time.Minute)
+	do(t, r.rotator("p1"), conn)
+	if got := r.notices(); got != "refreshed revoked refreshed" {
+		t.Errorf("announced %q, want what the dead process owed too", got)
+	}
+	s, err := r.js.Stream(t.Context(), streams.Out)
+	must(t, err)
+	m, err := s.GetLastMsgForSubject(t.Context(), "tokens.v1.event.revoked.>")
+	must(t, err)
+	if strings.Contains(string(m.Data), "expires_at") {
+		t.Errorf("it says when another set expires than the one that it is about: %s", m.Data)
+	}
+	if rec := r.get(conn); len(rec.Owed) != 1 {
+		t.Errorf("owes %v: what is announced was not crossed off", rec.Owed)
+	}
+}
+
+func TestWhatAProcessCouldNotAnnounceItDoesNotCrossOff(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	stream, err := r.js.Stream(t.Context(), streams.Out)
+	must(t, err)
+	must(t, r.js.DeleteStream(t.Context(), streams.Out))
+	rot := r.rotator("p1") // not run: nothing tries again beside
+	do(t, rot, conn)
+	r.advance(50 * time.Minute)
+	if err := rot.Do(t.Context(), conn, false); err == nil {
+		t.Fatal("an attempt was made although what the one before owes is not announced")
+	}
+	_, err = r.js.CreateStream(t.Context(), stream.CachedInfo().Config)
+	must(t, err)
+	do(t, rot, conn)
+	if got := r.notices(); strings.Count(got, "refreshed") != 2 {
+		t.Errorf("announced %q, want both refreshes", got)
 	}
 }
 

@@ -16,13 +16,13 @@ const revokeFor = 7 * 24 * time.Hour
 
 // revoke revokes, at the provider, every set that waits for it, under a claim that may be taken over: revoking twice is
 // harmless.
-func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record) error {
+func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID) error {
 	now := r.cfg.Now()
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
 	claim := tokenworker.Claim{
 		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.cfg.ClaimFor),
 	}
-	rec, _, err := r.store.Update(ctx, rec, tokenworker.ClaimRevocations(claim, now))
+	rec, _, err := r.store.Update(ctx, rec, tokenworker.ClaimRevocations(claim, now, announced...))
 	if errors.Is(err, tokenworker.ErrFenced) {
 		return nil
 	} else if err != nil {

@@ -58,20 +58,53 @@ func (r *Rotator) pull(
 	}).Run(ctx)
 }
 
-// unannounced keeps announcements that NATS did not take, and tries them again.
+// unannounced knows what this process has written, or may have, and not announced yet. What NATS did not take it tries
+// again.
 type unannounced struct {
-	mu   sync.Mutex
-	recs []tokenworker.Record
+	mu      sync.Mutex
+	inHands map[tokenworker.AttemptID]struct{}
+	kept    []announcement
 }
 
-func (u *unannounced) add(rec tokenworker.Record) {
+// announcement is what one write of a record owes.
+type announcement struct {
+	rec  tokenworker.Record
+	owed tokenworker.Owed
+}
+
+func (u *unannounced) add(a tokenworker.AttemptID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.inHands == nil {
+		u.inHands = make(map[tokenworker.AttemptID]struct{})
+	}
+	u.inHands[a] = struct{}{}
+}
+
+func (u *unannounced) remove(a tokenworker.AttemptID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.inHands, a)
+}
+
+func (u *unannounced) has(a tokenworker.AttemptID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, has := u.inHands[a]
+	return has
+}
+
+// keep keeps an announcement to try it again.
+func (u *unannounced) keep(rec tokenworker.Record, o tokenworker.Owed) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	rec.Sealed, rec.Revoke, rec.Seen, rec.Spent = nil, nil, nil, nil // what an announcement needs is little
-	u.recs = append(u.recs, rec)
+	u.kept = append(u.kept, announcement{rec, o})
 }
 
-func (u *unannounced) run(ctx context.Context, publish func(context.Context, tokenworker.Record) error) {
+func (u *unannounced) run(
+	ctx context.Context, publish func(context.Context, tokenworker.Record, tokenworker.Owed) error,
+) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -80,17 +113,17 @@ func (u *unannounced) run(ctx context.Context, publish func(context.Context, tok
 		}
 		for {
 			u.mu.Lock()
-			if len(u.recs) == 0 {
+			if len(u.kept) == 0 {
 				u.mu.Unlock()
 				break
 			}
-			rec := u.recs[0]
+			next := u.kept[0]
 			u.mu.Unlock()
-			if publish(ctx, rec) != nil {
+			if publish(ctx, next.rec, next.owed) != nil {
 				break
 			}
 			u.mu.Lock()
-			u.recs = u.recs[1:]
+			u.kept = u.kept[1:]
 			u.mu.Unlock()
 		}
 	}

@@ -133,8 +133,8 @@ func view(r tokenworker.Record) recordView {
 	if r.Revoking != nil {
 		v.RevokingUntil = r.Revoking.Until
 	}
-	if r.Owed != nil {
-		v.Unannounced = r.Owed.Kinds
+	for _, o := range r.Owed {
+		v.Unannounced = append(v.Unannounced, o.Kinds...)
 	}
 	return v
 }

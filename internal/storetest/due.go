@@ -130,4 +130,4 @@ func testDue(t *testing.T, store Store) {
 const manyDue = 100
 
 // announcedLast crosses off what the revocation of attempt 1 owes.
-func announcedLast() *updating { return ruled(tokenworker.Announced(*owed(1))) }
+func announcedLast() *updating { return ruled(tokenworker.Announced(tokenworker.AttemptID{1})) }

@@ -108,22 +108,27 @@ func testAnnouncements(t *testing.T, store Store) {
 		}, {
 			name:  "what is announced is owed no more",
 			given: []step{acquired(event(1)), warned},
-			when:  ruled(tokenworker.Announced(*owed(1))), want: tokenworker.Applied,
+			when:  ruled(tokenworker.Announced(tokenworker.AttemptID{1})), want: tokenworker.Applied,
 		}, {
 			name:  "a record that needs a new login is not due once that is announced",
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), ruled(tokenworker.GrantDead(failure(1)))},
-			when:  ruled(tokenworker.Announced(*owed(1))), want: tokenworker.Applied,
+			when:  ruled(tokenworker.Announced(tokenworker.AttemptID{1})), want: tokenworker.Applied,
 		}, {
 			name:  "what another write owes stays owed",
 			given: []step{acquired(event(1)), warned},
-			when:  ruled(tokenworker.Announced(*owed(2))), want: tokenworker.Stale,
+			when:  ruled(tokenworker.Announced(tokenworker.AttemptID{2})), want: tokenworker.Stale,
 		}, {
-			name:  "a refresh replaces what is owed, by any number of events",
+			name:  "a refresh adds any number of events to what is owed",
 			given: []step{acquired(event(1)), warned},
 			when: refreshed(set(1, 0), 2, func(f *tokenworker.Refresh) {
 				f.Owed, f.Warned = owed(2, "refreshed", "recovered", "expiring"), true
 				f.Owed.Code = "because"
 			}), want: tokenworker.Applied,
+		}, {
+			name:  "a claim crosses off what is announced",
+			given: []step{acquired(event(1)), warned, failed(1)},
+			when: ruled(tokenworker.Claiming(set(1, 0), claim(2), tokenworker.Fingerprint{}, tokenworker.AttemptID{},
+				tokenworker.AttemptID{1})), want: tokenworker.Applied,
 		}, {
 			name:  "a refresh may owe nothing",
 			given: []step{acquired(event(1)), warned},

@@ -199,11 +199,11 @@ func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenw
 	case "warning":
 		return tokenworker.Warning(from, at, owed(attempt, "expiring"))
 	case "announced":
-		o := owed(attempt)
-		if r != nil && r.Owed != nil {
-			o = r.Owed
+		a := tokenworker.AttemptID{attempt}
+		if r != nil && len(r.Owed) > 0 {
+			a = r.Owed[0].Attempt
 		}
-		return tokenworker.Announced(*o)
+		return tokenworker.Announced(a)
 	case "claim revocations":
 		return tokenworker.ClaimRevocations(claim(attempt), at)
 	default:

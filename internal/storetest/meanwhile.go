@@ -39,7 +39,7 @@ func testMeanwhile(t *testing.T, store Store) {
 		}, {
 			name:      "an announcement crosses off nothing that is owed since",
 			meanwhile: []step{refreshed(set(10, 0), 1), failed(10)},
-			update:    ruled(tokenworker.Announced(*owed(2))), want: tokenworker.Stale,
+			update:    ruled(tokenworker.Announced(tokenworker.AttemptID{2})), want: tokenworker.Stale,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

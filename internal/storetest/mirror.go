@@ -160,10 +160,12 @@ func normal(r tokenworker.Record) tokenworker.Record {
 		*t = second(*t)
 	}
 	r.Claim, r.Revoking, r.Revision = normalClaim(r.Claim), normalClaim(r.Revoking), tokenworker.AttemptID{}
-	if r.Owed != nil {
-		o := *r.Owed
-		o.At = second(o.At)
-		r.Owed = &o
+	r.Owed = slices.Clone(r.Owed)
+	for i := range r.Owed {
+		r.Owed[i].At = second(r.Owed[i].At)
+	}
+	if len(r.Owed) == 0 {
+		r.Owed = nil
 	}
 	if len(r.Sealed) == 0 {
 		r.Sealed = nil
