@@ -24,7 +24,8 @@ const (
 
 const (
 	// TombstoneAge is how long a tombstone is kept after the last event that it was measured against entered the stream:
-	// longer than events, dead letters and whatever is parked may be late.
+	// longer than events and dead letters may be late, and than anybody should leave an event parked or an answer in the
+	// rescue stream: what comes from there even later finds nothing to be measured against.
 	TombstoneAge = 90 * 24 * time.Hour
 
 	// Window is how long after its time an event may enter the stream. A later one is refused, so an event's id has to
