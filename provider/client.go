@@ -13,8 +13,7 @@ import (
 // Config is how a [Client] is set up. Zero values mean the defaults.
 type Config struct {
 	ConnectTimeout time.Duration // for name resolution, connection and TLS together; default 10 s
-	HeaderTimeout  time.Duration // from the written request to the head of its answer; default 20 s
-	Timeout        time.Duration // for a whole exchange; default 30 s. Claims and margins must be longer
+	Timeout        time.Duration // for a whole exchange, in time that this process runs; default 30 s. Claims and margins must be longer
 
 	RootCAs  *x509.CertPool   // whose certificates are trusted; default the system's
 	Resolver *net.Resolver    // default the system's
@@ -25,9 +24,6 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 10 * time.Second
-	}
-	if c.HeaderTimeout == 0 {
-		c.HeaderTimeout = 20 * time.Second
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Second
@@ -42,7 +38,7 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	switch {
-	case c.ConnectTimeout < 0 || c.HeaderTimeout < 0 || c.Timeout < 0:
+	case c.ConnectTimeout < 0 || c.Timeout < 0:
 		return errors.New("provider: a time limit is negative")
 	case c.Timeout > DefaultMargin:
 		return errors.New("provider: a request may take longer than the margin of the last resort")

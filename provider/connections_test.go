@@ -68,7 +68,6 @@ func (s *rawServer) url() string { return "http://" + s.Addr().String() }
 // The limits of a client, each short enough to be met by a test that waits for nothing else.
 func patient(*provider.Config)        {}
 func shortConnect(c *provider.Config) { c.ConnectTimeout = 50 * time.Millisecond }
-func shortHeader(c *provider.Config)  { c.HeaderTimeout, c.Timeout = 50*time.Millisecond, time.Minute }
 func shortTotal(c *provider.Config)   { c.Timeout = 2 * time.Second } // long enough for the head of the answer
 
 // guard is a context that is canceled when a limit was not kept, which ends a call in another way.
@@ -125,7 +124,7 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		{"no answer", func(conn net.Conn, read func() error) {
 			_ = read()
 			hang(conn)
-		}, provider.CodeTimeout, shortHeader},
+		}, provider.CodeTimeout, shortTotal},
 		{"an answer whose body never ends", func(conn net.Conn, read func() error) {
 			_ = read()
 			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")

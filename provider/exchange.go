@@ -62,15 +62,20 @@ func (r *request) encode(style sendStyle, params map[string]string) error {
 	return nil
 }
 
-// exchange sends a request once and reads the answer. It never follows a redirect and never sends anything twice.
+// exchange sends a request once and reads the answer. It never follows a redirect, never sends anything twice, and sends
+// nothing after the deadline of ctx.
 func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	patience, sendBy := c.cfg.Timeout, time.Now().Add(c.cfg.Timeout)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(sendBy) {
+		patience, sendBy = time.Until(deadline), deadline
+	}
+	ctx, cancel := patient(ctx, patience)
 	defer cancel()
 	var conn *countingConn
 	var before int64
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		conn, _ = info.Conn.(*countingConn)
-		before = conn.writes.Load()
+		before = conn.begin(sendBy)
 	}})
 
 	req := (&http.Request{Method: r.method, URL: r.url, Header: r.header, Host: r.url.Host}).WithContext(ctx)
@@ -87,6 +92,9 @@ func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
 	resp, err := c.session(p).transport.RoundTrip(req)
 	wrote := conn != nil && conn.writes.Load() > before
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
 		return reply{fault: faultOf(err, wrote), wrote: wrote}
 	}
 	defer resp.Body.Close()

@@ -35,7 +35,6 @@ func newTransport(cfg Config, p *Provider) *http.Transport {
 		DisableCompression:     true, // so that there is nothing to unpack
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    maxIdleConnections,
-		ResponseHeaderTimeout:  cfg.HeaderTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		// Not nil, so that HTTP/2 stays off: its transport retries by rules of its own.
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -101,11 +100,29 @@ func (d *dialer) dial(ctx context.Context, network, address string, plain bool) 
 type countingConn struct {
 	net.Conn
 	writes atomic.Int64
+
+	// Of the request that has the connection.
+	before atomic.Int64 // writes when it got it
+	sendBy atomic.Int64 // when it must have begun, in Unix nanoseconds
+}
+
+var errTooLate = errors.New("too late to send")
+
+// begin gives the connection to a request that must begin by a time, and returns the number of writes so far.
+func (c *countingConn) begin(sendBy time.Time) int64 {
+	before := c.writes.Load()
+	c.before.Store(before)
+	c.sendBy.Store(sendBy.UnixNano())
+	return before
 }
 
 // Write counts before it writes, so that a write under way counts as well. One that failed before its first byte does
-// not: of a TLS record that was cut off the other side can read nothing.
+// not: of a TLS record that was cut off the other side can read nothing. A process that was paused between its decision to
+// send and the first write does not send any more.
 func (c *countingConn) Write(b []byte) (int, error) {
+	if c.writes.Load() == c.before.Load() && time.Now().UnixNano() > c.sendBy.Load() {
+		return 0, errTooLate
+	}
 	c.writes.Add(1)
 	n, err := c.Conn.Write(b)
 	if n == 0 && err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"time"
 )
 
 // brokenConn accepts so many bytes of a write before it fails.
@@ -38,6 +39,7 @@ func TestWhatCountsAsWritten(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := &countingConn{Conn: brokenConn{accepts: tc.accepts}}
+			c.begin(time.Now().Add(time.Minute))
 			_, _ = c.Write([]byte("abc"))
 			if n := c.writes.Load(); n != tc.counts {
 				t.Errorf("%d writes counted, want %d", n, tc.counts)

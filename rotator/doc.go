@@ -37,9 +37,9 @@
 // process died between POST and commit, or the answer never came) is served until the access token expires and then tried
 // once more, because nothing else can save the connection. That last resort is the one declared exception.
 //
-// A process that is paused while it waits for an answer (SIGSTOP, a suspended machine) finds its deadline past when it goes
-// on and gives the request up, although the answer may lie in its socket by then: also a lost answer. To read on after the
-// deadline would cost no token, but the claim's end and the margin count on no process doing so.
+// A process that is paused while it waits for an answer (SIGSTOP, a suspended machine) reads it when it goes on: the wait is
+// measured in time that the process runs (provider/patience.go). One that is paused between its claim and its request
+// finds the deadline past and does not send it. So a pause costs nothing unless it outlasts the claim's end and the margin.
 //
 // # What was written is announced
 //

@@ -100,8 +100,8 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	if err := f.misbehave(beyond); err != nil {
 		return err
 	}
-	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets three times as long.
-	limit := time.Now().Add(time.Duration(rotations) * lifetime * 2)
+	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets a half longer.
+	limit := time.Now().Add(time.Duration(rotations) * lifetime)
 	for s.server.Totals().Granted < n*rotations && time.Now().Before(limit) {
 		if err := f.disturb(ctx, beyond); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (f *fleet) misbehave(beyond bool) error {
 	// Half of all answers come late enough to be on their way when a process is killed or paused.
 	faults = append(faults, demoprovider.Fault{Kind: demoprovider.Slow, Probability: 0.5, AnswerDelay: 150 * time.Millisecond})
 	if beyond {
-		faults = append(faults, demoprovider.Fault{Kind: demoprovider.Slow, Probability: 0.05, Delay: f.beyond()})
+		faults = append([]demoprovider.Fault{{Kind: demoprovider.Slow, Probability: 0.1, Delay: f.beyond()}}, faults...)
 	}
 	if err := f.server.Inject(faults...); err != nil {
 		return fmt.Errorf("injecting faults: %w", err)

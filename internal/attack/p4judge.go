@@ -66,16 +66,17 @@ func (f *fleet) judge(ctx context.Context, beyond bool) error {
 // judgeAttempts looks at every POST of one family.
 func (f *fleet) judgeAttempts(j *judgement, family demoprovider.Family, beyond bool) {
 	last := map[int]demoprovider.Attempt{} // by token
-	for _, a := range family.Attempts {
+	for i, a := range family.Attempts {
 		before, again := last[a.Token]
 		last[a.Token] = a
 		if a.Reuse {
 			j.reuses++
 		}
-		if a.Reuse && !again { // it was the first when it was sent, and came when the token was spent
+		if overtaken(family.Attempts, i) {
 			if j.beyond++; !beyond {
-				f.broke("%s: token %d was spent before its first post arrived", family.Subject, a.Token)
+				f.broke("%s: token %d was spent while an earlier post of it was on its way", family.Subject, a.Token)
 			}
+			continue
 		}
 		if !again || !a.Doubtful && !a.Reuse {
 			continue
@@ -98,6 +99,13 @@ func (f *fleet) judgeAttempts(j *judgement, family demoprovider.Family, beyond b
 	}
 }
 
+// overtaken reports whether a post came to the provider when its token was good, and was processed when another had spent it.
+func overtaken(attempts []demoprovider.Attempt, i int) bool {
+	return attempts[i].Reuse && !slices.ContainsFunc(attempts[:i], func(a demoprovider.Attempt) bool {
+		return a.Token == attempts[i].Token && a.Granted
+	})
+}
+
 func (f *fleet) pausedAt(at time.Time) bool {
 	return slices.ContainsFunc(f.resumed, func(t time.Time) bool { return at.After(t) && at.Before(t.Add(fleetClaim)) })
 }
@@ -107,7 +115,7 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 	var killed, paused bool
 	for fence, what := range f.excused[r.Key] {
 		killed = killed || fence == r.Fence && what == "killed"
-		paused = paused || fence == r.Fence && what == "paused"
+		paused = paused || (fence == r.Fence || beyond) && what == "paused" // beyond the margin it may cost the next set as well
 	}
 	final := len(family.Refresh) - 2 // the token that the last answer replaced: the one that the store still holds
 	var lost, gone bool              // to a fault, and because the client had gone away
@@ -117,7 +125,10 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 			lost, gone = lost || byFault, gone || !byFault
 		}
 	}
-	late := beyond && slices.ContainsFunc(family.Attempts, func(a demoprovider.Attempt) bool { return a.Reuse && a.Try == 1 })
+	late := false
+	for i := range family.Attempts {
+		late = late || beyond && overtaken(family.Attempts, i)
+	}
 	switch {
 	case r.Status != tokenworker.ReauthRequired:
 		f.broke("%s: is %s", r.Key, r.Status)
@@ -127,12 +138,12 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 		j.toAnswer++
 	case killed:
 		j.toKill++
-	case paused:
+	case paused && beyond:
 		j.toPause++
 	case gone:
 		j.toHaste++
 	default:
-		f.broke("%s: lost (%s, family %s), and no kill, pause or lost answer explains it: %+v", r.Key, r.FailureCode, family.Fate,
+		f.broke("%s: lost (%s, family %s), and no kill or lost answer explains it (its process was paused: %t): %+v", r.Key, r.FailureCode, family.Fate, paused,
 			family.Attempts[max(0, len(family.Attempts)-3):])
 	}
 }
