@@ -23,6 +23,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/client"
+	natsconfig "github.com/tokenworker/tokenworker/deploy/nats"
 )
 
 // guardedNATS is a server that counts what it denies.
@@ -72,16 +73,12 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 	}
 	certificate, key := selfSigned(t)
 	cert := write("cert.pem", certificate)
-	shipped, err := os.ReadFile("../../deploy/nats/nats-server.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := strings.NewReplacer("/etc/nats/tls.crt", cert, "/etc/nats/tls.key", write("key.pem", key)).Replace(string(shipped))
-	for _, user := range []string{"worker", "access", "eraser", "publisher", "operator", "payroll"} {
+	config := natsconfig.WithPasswords(func(user string) string {
 		password := "canary-" + user
 		write(user, password+"\n")
-		config = strings.ReplaceAll(config, "$"+strings.ToUpper(user)+"_PASSWORD", password)
-	}
+		return password
+	})
+	config = strings.NewReplacer("/etc/nats/tls.crt", cert, "/etc/nats/tls.key", write("key.pem", key)).Replace(config)
 	options, err := server.ProcessConfigFile(write("nats.conf", config))
 	if err != nil {
 		t.Fatalf("the NATS configuration: %v", err)

@@ -1,17 +1,17 @@
-// Package nats_test tries what each user of the configuration beside it may do.
 package nats_test
 
 import (
 	"errors"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+
+	natsconfig "github.com/tokenworker/tokenworker/deploy/nats"
 )
 
 // The users of the configuration.
@@ -23,9 +23,6 @@ const (
 	payroll   = "payroll" // a reader, of the organization acme
 	operator  = "operator"
 )
-
-// users lists them.
-func users() []string { return []string{publisher, worker, access, eraser, payroll, operator} }
 
 // row is a subject and all who may use it.
 type row struct {
@@ -141,20 +138,7 @@ func subscribing() []row {
 func start(t *testing.T) (url string) {
 	t.Helper()
 	options := server.Options{}
-	shipped, err := os.ReadFile("nats-server.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := string(shipped)
-	before, rest, found := strings.Cut(config, "tls {")
-	_, after, closed := strings.Cut(rest, "}\n")
-	if !found || !closed {
-		t.Fatal("the configuration has no tls block")
-	}
-	config = before + after
-	for _, user := range users() {
-		config = strings.ReplaceAll(config, "$"+strings.ToUpper(user)+"_PASSWORD", user)
-	}
+	config := natsconfig.WithoutTLS(natsconfig.WithPasswords(func(user string) string { return user }))
 	file := t.TempDir() + "/nats-server.conf"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -198,7 +182,7 @@ func denied(t *testing.T, nc *nats.Conn) bool {
 
 func TestEachUserCanDoWhatItShouldAndNoMore(t *testing.T) {
 	url := start(t)
-	for _, user := range users() {
+	for _, user := range natsconfig.Users() {
 		for _, r := range publishing() {
 			nc := connect(t, url, user)
 			if err := nc.Publish(r.subject, nil); err != nil {

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	natsconfig "github.com/tokenworker/tokenworker/deploy/nats"
 )
 
 // NATSServer is the main package of the NATS server, of the version in go.mod.
@@ -18,6 +21,7 @@ const NATSServer = "github.com/nats-io/nats-server/v2"
 type NATS struct {
 	Addr string // host and port; the same after a restart
 
+	admin   string // may ask for the account's state
 	program Program
 	process *Process
 }
@@ -28,7 +32,7 @@ const (
 	Publisher = "publisher"
 )
 
-// Password is that of both users: only this machine's loopback interface is served.
+// Password is that of every user: only this machine's loopback interface is served.
 const Password = "attack"
 
 // config lets messages through that are larger than any event may be, so that it is the worker that has to refuse them.
@@ -46,16 +50,31 @@ authorization {
 
 // NewNATS starts the server program at path with its files below dir and waits until it answers.
 func NewNATS(ctx context.Context, path, dir string) (*NATS, error) {
+	return newNATS(ctx, path, dir, Worker, func(addr, storeDir string) string { return fmt.Sprintf(config, addr, storeDir) })
+}
+
+// Operator is a user of the shipped configuration, whose others have the names that it gives them.
+const Operator = "operator"
+
+// NewShippedNATS starts one with the shipped configuration, but for TLS and for what change makes of it.
+func NewShippedNATS(ctx context.Context, path, dir string, change func(config string) string) (*NATS, error) {
+	return newNATS(ctx, path, dir, Operator, func(addr, storeDir string) string {
+		shipped := natsconfig.WithoutTLS(natsconfig.WithPasswords(func(string) string { return Password }))
+		return change(strings.NewReplacer("0.0.0.0:4222", addr, "/var/lib/nats", storeDir).Replace(shipped))
+	})
+}
+
+func newNATS(ctx context.Context, path, dir, admin string, config func(addr, storeDir string) string) (*NATS, error) {
 	addr, err := FreeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}
 	file := filepath.Join(dir, "nats.conf")
-	text := fmt.Sprintf(config, addr, filepath.Join(dir, "jetstream"))
+	text := config(addr, filepath.Join(dir, "jetstream"))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("configuring nats-server: %w", err)
 	}
-	n := &NATS{Addr: addr, program: Program{
+	n := &NATS{Addr: addr, admin: admin, program: Program{
 		Path: path, Args: []string{"--config", file}, Log: filepath.Join(dir, "nats-server.log"),
 	}}
 	return n, n.Start(ctx)
@@ -68,7 +87,7 @@ func (n *NATS) Start(ctx context.Context) error {
 		return err
 	}
 	return Await(ctx, 20*time.Second, "nats-server answers", func() (bool, error) {
-		nc, err := nats.Connect("nats://"+n.Addr, nats.UserInfo(Worker, Password), nats.Timeout(time.Second))
+		nc, err := nats.Connect("nats://"+n.Addr, nats.UserInfo(n.admin, Password), nats.CustomInboxPrefix("_INBOX."+n.admin), nats.Timeout(time.Second))
 		if err != nil {
 			return false, nil // not yet
 		}
