@@ -104,7 +104,7 @@ func (unaudited) Record(context.Context, tokenworker.AuditEntry) error { return 
 // Service answers reads.
 type Service struct {
 	cfg       Config
-	store     Store
+	looks     looks
 	sealer    Sealer
 	refresher Refresher
 	limits    *limits
@@ -125,7 +125,8 @@ func New(cfg Config, store Store, sealer Sealer, refresher Refresher) (*Service,
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	return &Service{
-		cfg: cfg, store: store, sealer: sealer, refresher: refresher,
+		cfg: cfg, sealer: sealer, refresher: refresher,
+		looks:  looks{store: store, limit: cfg.Wait, under: make(map[tokenworker.Key]*line)},
 		limits: newLimits(cfg.Rate), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
 	}, nil
 }

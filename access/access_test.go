@@ -112,13 +112,40 @@ func TestConcurrentReadersShareOneRefresh(t *testing.T) {
 	for range 100 {
 		readers.Go(func() { r.expect("canary-access-1") })
 	}
-	r.eventually("all have looked at the record", func() bool { return r.looks.Load() == 100 })
+	r.eventually("all wait", func() bool { return r.service.UnderWay() == 100 })
 	close(release)
 	readers.Wait()
 	// Between its look and the flight a reader may be overtaken by the end of the refresh, and asks for it again, in vain.
 	if n := r.refresher.times(); n > 50 || r.refresher.asked[0] != fence {
 		t.Errorf("asked for %d refreshes, of %v", n, r.refresher.asked[0])
 	}
+}
+
+func TestReadersOfOneRecordShareLooksButNoneThatBeganBeforeThem(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	held, release := make(chan struct{}), make(chan struct{})
+	r.looked = func() {
+		if r.looks.Load() == 1 {
+			close(held)
+			<-release
+		}
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { r.expect("canary-access-0") })
+	<-held // the first look has seen a record that may be served
+	r.disconnect()
+	for range 50 {
+		readers.Go(func() { r.expectCode(events.GetDisconnected) })
+	}
+	r.eventually("all wait", func() bool { return r.service.UnderWay() == 51 })
+	close(release)
+	readers.Wait()
+	if n := r.looks.Load(); n > 25 {
+		t.Errorf("%d looks at one record", n)
+	}
+	r.expectCode(events.GetDisconnected)
 }
 
 func TestAReaderWaitsForTheRefreshOfAnotherProcess(t *testing.T) {

@@ -10,7 +10,7 @@
 //	                                                                         record in the audit trail
 //	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── seal to the one-time key
 //
-// run.go takes requests and answers them, read.go decides what a reader gets, limits.go keeps callers to their rates.
+// run.go takes requests and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps callers to their rates.
 //
 // # Who may read what
 //
@@ -25,7 +25,8 @@
 // # Gone is gone
 //
 // No opened token outlives the read that opened it. Each read asks the store for the record, consistently, so a disconnect
-// that was announced, by whatever replica, is seen by every read that begins after it. What a read saves by the sealer's
+// that was announced, by whatever replica, is seen by every read that begins after it; readers of one record share looks, but
+// none that began before they came (looks.go). What a read saves by the sealer's
 // cache of data keys is the call to the key service; the rest of opening a set costs microseconds, less than a cache of
 // plaintext would be worth.
 //

@@ -51,9 +51,9 @@ func entry(q *events.GetRequest, t events.AccessToken, code events.GetCode, at t
 	return e
 }
 
-// read decides what the reader gets. Each read asks the store, so that a disconnect anywhere ends it.
+// read decides what the reader gets. Each read looks at the record, so that a disconnect anywhere ends it.
 func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.AccessToken, events.GetCode) {
-	rec, err := s.store.Get(ctx, q.Key)
+	rec, err := s.looks.get(ctx, q.Key)
 	if errors.Is(err, tokenworker.ErrNotFound) {
 		return events.AccessToken{}, events.GetNotFound
 	} else if err != nil {
@@ -174,7 +174,7 @@ func (s *Service) replace(ctx context.Context, rec tokenworker.Record) (tokenwor
 		case <-ctx.Done():
 			return next, nil
 		case <-time.After(delay):
-			next, err = s.store.Get(ctx, rec.Key)
+			next, err = s.looks.get(ctx, rec.Key)
 		}
 	}
 	return next, err

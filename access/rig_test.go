@@ -46,7 +46,9 @@ type rig struct {
 	refresher refresher
 	trail     trail
 	broken    error // of the store
-	looks     atomic.Int64
+	looks     atomic.Int64 // at the store
+	looked    func()       // after each, if set
+	service   *access.Service
 }
 
 type clock struct {
@@ -153,6 +155,7 @@ func (r *rig) start(change ...func(*access.Config)) (stop func()) {
 	}
 	s, err := access.New(cfg, store{r}, r.sealer, &r.refresher)
 	must(r.t, err)
+	r.service = s
 	nc, err := nats.Connect(r.nc.ConnectedUrl())
 	must(r.t, err)
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -180,7 +183,11 @@ func (s store) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, 
 	if s.r.broken != nil {
 		return tokenworker.Record{}, s.r.broken
 	}
-	return s.r.db.Get(ctx, k)
+	rec, err := s.r.db.Get(ctx, k)
+	if s.r.looked != nil {
+		s.r.looked()
+	}
+	return rec, err
 }
 
 func (r *rig) eventually(what string, done func() bool) {

@@ -34,6 +34,7 @@ var p3 = promise{
 		{"disconnects that overtake acquisitions held up by the key service, on LocalStack (a fifth)", overtake},
 		{"disconnects during a refresh, at random offsets", disconnectRefreshing},
 		{"new acquisitions during a refresh, at random offsets", acquireRefreshing},
+		{"reads all the time, on two workers on LocalStack", readDisconnecting},
 		{"repeats that overtake their own originals, parked for a refused key, on LocalStack (a fifth)", overtakeParked},
 	},
 }

@@ -32,6 +32,8 @@ var p4 = promise{
 		{"the same with pauses, of processes and of requests on their way, beyond the margin of the last resort: what that costs is " +
 			"declared, and shown (a fifth)",
 			func(ctx context.Context, e *env, n int) error { return wearOut(ctx, e, max(1, n/5), true) }},
+		{"1,000 readers at once of a token that expires, over two workers on LocalStack; an oauth2 client through three expiries",
+			func(ctx context.Context, e *env, _ int) error { return readExpiring(ctx, e, 1000) }},
 	},
 }
 

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
+	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+)
+
+// replicas are several `tokenworker run` on a nats-server with the shipped configuration, on LocalStack, and on a provider in this
+// process.
+type replicas struct {
+	workers   []*rig // each with its process; they share the rest
+	nats      *process.NATS
+	cloud     *cloud
+	server    *demoprovider.Server
+	publisher *client.Publisher
+	operator  jetstream.JetStream
+	closers   []func()
+}
+
+// billing is a reader that the shipped configuration does not have: of the organization other.
+const billing = `
+      {
+        user: billing, password: attack
+        permissions: {
+          publish: ["tokens.v1.get.billing.other.>"]
+          subscribe: ["_INBOX.billing.>"]
+        }
+      }
+`
+
+// withBilling adds it.
+func withBilling(config string) string {
+	const mark = "      # Sets up,"
+	return strings.Replace(config, mark, billing+mark, 1)
+}
+
+// startReplicas starts workers on a provider of the policy.
+func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy) (f *replicas, err error) {
+	f = &replicas{}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	binary, err := e.program(ctx, workerPackage)
+	if err != nil {
+		return nil, err
+	}
+	natsBinary, err := e.program(ctx, natsPackage)
+	if err != nil {
+		return nil, err
+	}
+	if f.cloud, err = openCloud(ctx); err != nil {
+		return nil, err
+	}
+	f.closers = append(f.closers, f.cloud.close)
+	if f.nats, err = process.NewShippedNATS(ctx, natsBinary, e.dir, withBilling); err != nil {
+		return nil, fmt.Errorf("starting nats-server: %w", err)
+	}
+	f.closers = append(f.closers, f.nats.Kill)
+	args, err := f.startProvider(ctx, e, policy)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.startWorkers(ctx, e, binary, workers, args); err != nil {
+		return nil, err
+	}
+	return f, f.connectPublisher(ctx)
+}
+
+// startProvider starts the provider and returns the flags by which workers know of it.
+func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovider.Policy) (args []string, err error) {
+	f.server, err = demoprovider.New(demoprovider.Config{
+		Clients: []demoprovider.Client{{ID: siteClient, Secret: siteSecret, Policy: policy}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a provider: %w", err)
+	}
+	if err := f.server.Start(ctx, "127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("starting the provider: %w", err)
+	}
+	f.closers = append(f.closers, func() { _ = f.server.Close() })
+	s := &site{siteConfig: siteConfig{settings: "    rotation: strict\n"}, dir: e.dir, server: f.server}
+	return []string{"--providers", s.catalogue(), "--read-rate", "1000000"}, s.writeCatalogue()
+}
+
+// startWorkers sets everything up as the operator, and starts the workers as theirs.
+func (f *replicas) startWorkers(ctx context.Context, e *env, binary string, workers int, args []string) error {
+	arn, err := f.cloud.newKey(ctx)
+	if err != nil {
+		return err
+	}
+	table, password := f.cloud.newTableName(), e.inDir("password")
+	if err := os.WriteFile(password, []byte(process.Password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the password: %w", err)
+	}
+	target := func(user string) []string {
+		return []string{
+			"--nats-url", "nats://" + f.nats.Addr, "--nats-user", user, "--nats-password-file", password,
+			"--nats-inbox", "_INBOX." + user, "--table", table, "--kms-key", arn,
+		}
+	}
+	for i := range workers {
+		httpAddr, err := process.FreeAddr(ctx)
+		if err != nil {
+			return fmt.Errorf("choosing a port: %w", err)
+		}
+		r := &rig{target: target(process.Operator), http: "http://" + httpAddr, natsURL: "nats://" + f.nats.Addr}
+		r.users = func(user string) nats.Option { return nats.UserInfo(user, process.Password) }
+		r.program = process.Program{
+			Path: binary, Log: e.inDir(fmt.Sprintf("run-%d.log", i)), Env: f.cloud.env(),
+			Args: slices.Concat([]string{"run", "--http-addr", httpAddr, "--access-user", "access", "--access-password-file", password},
+				target(process.Worker), args),
+		}
+		f.workers = append(f.workers, r)
+		f.closers = append(f.closers, r.close)
+	}
+	if _, err := f.workers[0].mustCLI(ctx, nil, "setup", "--replicas", "1"); err != nil {
+		return err
+	}
+	for _, r := range f.workers {
+		if err := r.start(ctx); err != nil {
+			return err
+		}
+	}
+	return f.awaitReads(ctx)
+}
+
+// awaitReads waits until every worker answers reads.
+func (f *replicas) awaitReads(ctx context.Context) error {
+	nc, err := f.connect(process.Operator)
+	if err != nil {
+		return err
+	}
+	if f.operator, err = jetstream.New(nc); err != nil {
+		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	return process.Await(ctx, readyWithin, "every worker answers reads", func() (bool, error) { //nolint:wrapcheck // our own
+		inbox := nc.NewInbox()
+		sub, err := nc.SubscribeSync(inbox)
+		if err != nil {
+			return false, err //nolint:wrapcheck // our own
+		}
+		defer sub.Unsubscribe() //nolint:errcheck // it is looked at no more
+		if err := nc.PublishRequest("$SRV.PING.tokenworker", inbox, nil); err != nil {
+			return false, err //nolint:wrapcheck // our own
+		}
+		for range f.workers {
+			if _, err := sub.NextMsg(time.Second); err != nil {
+				return false, nil //nolint:nilerr // not yet
+			}
+		}
+		return true, nil
+	})
+}
+
+func (f *replicas) connectPublisher(ctx context.Context) error {
+	public, err := f.workers[0].publicKey(ctx)
+	if err != nil {
+		return err
+	}
+	nc, err := f.connect(process.Publisher)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	f.publisher = client.NewPublisher(js, client.PublisherConfig{Source: source, PublicKey: public})
+	return nil
+}
+
+// connect connects as a user of the configuration, hearing its own inboxes.
+func (f *replicas) connect(user string) (*nats.Conn, error) {
+	nc, err := nats.Connect("nats://"+f.nats.Addr, nats.UserInfo(user, process.Password), nats.CustomInboxPrefix("_INBOX."+user),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // what is denied complains
+	if err != nil {
+		return nil, fmt.Errorf("connecting as %s: %w", user, err)
+	}
+	f.closers = append(f.closers, nc.Close)
+	return nc, nil
+}
+
+// reader connects one that reads as a caller of its user's name.
+func (f *replicas) reader(user string, cfg client.ReaderConfig) (*client.Reader, error) {
+	nc, err := f.connect(user)
+	if err != nil {
+		return nil, err
+	}
+	return client.NewReader(nc, user, cfg), nil
+}
+
+// acquire makes a grant at the provider, obtained some time ago and with so much time left, and has it stored.
+func (f *replicas) acquire(ctx context.Context, k tokenworker.Key, ago, left time.Duration) error {
+	tokens, err := f.server.Grant(siteClient, k.String(), "")
+	if err != nil {
+		return fmt.Errorf("granting: %w", err)
+	}
+	m, err := f.publisher.Acquired(k, tokenworker.TokenSet{
+		AccessToken:  tokenworker.SecretString(tokens.AccessToken),
+		RefreshToken: tokenworker.SecretString(tokens.RefreshToken),
+		ExpiresAt:    time.Now().Add(left).Truncate(time.Second),
+	}, time.Now().Add(-ago))
+	if err != nil {
+		return fmt.Errorf("making an event: %w", err)
+	}
+	return f.publish(ctx, m, events.Stored)
+}
+
+// publish publishes an event and waits for what must come of it.
+func (f *replicas) publish(ctx context.Context, m events.Message, want events.Kind) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, got, err := f.publisher.PublishAndWait(ctx, m)
+	if err == nil && got != client.Outcome(want) {
+		err = fmt.Errorf("an event was %s, want %s", got, want)
+	}
+	return err //nolint:wrapcheck // our own
+}
+
+// answered is how many requests the workers have answered, or dealt with otherwise.
+func (f *replicas) answered(ctx context.Context) (string, error) {
+	var all []string
+	for _, r := range f.workers {
+		status, body, err := r.get(ctx, "/metrics")
+		if err != nil || status != http.StatusOK {
+			return "", errors.Join(fmt.Errorf("asking for metrics: %d", status), err)
+		}
+		for line := range strings.SplitSeq(string(body), "\n") {
+			if strings.HasPrefix(line, "tokenworker_reads_total") {
+				all = append(all, line)
+			}
+		}
+	}
+	return strings.Join(all, ", "), nil
+}
+
+func (f *replicas) close() {
+	for _, closeIt := range slices.Backward(f.closers) {
+		closeIt()
+	}
+}
