@@ -5,9 +5,11 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	deploy/nats: payroll may publish on tokens.v1.get.payroll.*.>
-//	deploy/nats: payroll may subscribe to _INBOX.>
-//	deploy/nats: access may publish on >, and access answers elsewhere than in inboxes
+//   - deploy/nats: payroll may publish on tokens.v1.get.payroll.*.>: "a request that is not its own went through", and "the worker
+//     dealt with 48 requests, want 1 (its own)".
+//   - deploy/nats: payroll may subscribe to _INBOX.>: "heard a message on _INBOX.worker.…", 808 times, and on _INBOX.billing.….
+//   - deploy/nats: access may publish on >, and access/run.go answers elsewhere than in inboxes: "the streams were …; now: …
+//     stream not found": an answer had deleted them.
 
 import (
 	"context"

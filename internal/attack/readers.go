@@ -4,8 +4,10 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	access/read.go: a token once opened is served for a minute without a look at the record
-//	access/read.go, rotator: Replace does not compare the fence
+//   - access/looks.go serves a record that it has seen once without another look: "a read that began after the disconnected
+//     event returned a token", 102 of 483 reads of 60 connections.
+//   - access/read.go does not wait for the refresh of the other worker (underWay is false): "a reader gets the token of
+//     generation 0".
 
 import (
 	"context"
