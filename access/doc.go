@@ -10,7 +10,8 @@
 //	                                                                         record in the audit trail
 //	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── seal to the one-time key
 //
-// run.go takes requests and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps callers to their rates.
+// run.go takes requests and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps
+// callers to their rates.
 //
 // # Who may read what
 //

@@ -45,7 +45,7 @@ type rig struct {
 
 	refresher refresher
 	trail     trail
-	broken    error // of the store
+	broken    error        // of the store
 	looks     atomic.Int64 // at the store
 	looked    func()       // after each, if set
 	service   *access.Service

@@ -160,11 +160,12 @@ type worker struct {
 
 // newWorker makes a worker. It asks the store and the streams for the epoch that they agree on.
 func (f *workerFlags) newWorker(
-	ctx context.Context, p parts, log *slog.Logger, metrics prometheus.Registerer,
+	ctx context.Context, p parts, log *slog.Logger, registerer prometheus.Registerer,
 ) (*worker, error) {
 	if f.concurrency < 0 || f.shutdownLimit < 0 || f.readRate < 0 {
 		return nil, wrongUse("--concurrency, --shutdown-limit and --read-rate must not be negative")
 	}
+	metrics := prometheus.NewRegistry() // registered once the worker is complete: what fails on the way is tried again
 	r, err := f.newRefresher(ctx, p, log, metrics)
 	if err != nil {
 		return nil, err
@@ -207,6 +208,9 @@ func (f *workerFlags) newWorker(
 	}, p.store, w.sealer, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the read service: %w", err)
+	}
+	if err := registerer.Register(metrics); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	return w, nil
 }

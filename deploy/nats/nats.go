@@ -12,7 +12,9 @@ import (
 var Config string
 
 // Users are those of the configuration.
-func Users() []string { return []string{"publisher", "worker", "access", "eraser", "payroll", "operator"} }
+func Users() []string {
+	return []string{"publisher", "worker", "access", "eraser", "payroll", "operator"}
+}
 
 // WithPasswords is the configuration with a password in place of each variable.
 func WithPasswords(password func(user string) string) string {

@@ -47,7 +47,7 @@ func newDeployment(ctx context.Context, e *env, natsProxy func(target string) (a
 	if err := r.configure(ctx, e, binary, addr, args); err != nil {
 		return nil, err
 	}
-	_, err = r.mustCLI(ctx, nil, "setup", "--replicas", "1")
+	_, err = r.mustCLI(ctx, "setup", "--replicas", "1")
 	return r, err
 }
 

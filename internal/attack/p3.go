@@ -134,7 +134,7 @@ func comeBack(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	for range 2 {
-		if _, err := r.mustCLI(ctx, nil, "dlq", "replay", "--code", "plain_refused"); err != nil {
+		if _, err := r.mustCLI(ctx, "dlq", "replay", "--code", "plain_refused"); err != nil {
 			return err
 		}
 		r.process.Kill()

@@ -130,7 +130,7 @@ func (f *replicas) startWorkers(ctx context.Context, e *env, binary string, work
 		f.workers = append(f.workers, r)
 		f.closers = append(f.closers, r.close)
 	}
-	if _, err := f.workers[0].mustCLI(ctx, nil, "setup", "--replicas", "1"); err != nil {
+	if _, err := f.workers[0].mustCLI(ctx, "setup", "--replicas", "1"); err != nil {
 		return err
 	}
 	for _, r := range f.workers {
@@ -162,7 +162,7 @@ func (f *replicas) awaitReads(ctx context.Context) error {
 		}
 		for range f.workers {
 			if _, err := sub.NextMsg(time.Second); err != nil {
-				return false, nil //nolint:nilerr // not yet
+				return false, nil // not yet
 			}
 		}
 		return true, nil

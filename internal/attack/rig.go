@@ -162,8 +162,8 @@ func (r *rig) cli(ctx context.Context, stdin []byte, command ...string) (process
 }
 
 // mustCLI is cli for a command that has to succeed.
-func (r *rig) mustCLI(ctx context.Context, stdin []byte, command ...string) ([]byte, error) {
-	out, err := r.cli(ctx, stdin, command...)
+func (r *rig) mustCLI(ctx context.Context, command ...string) ([]byte, error) {
+	out, err := r.cli(ctx, nil, command...)
 	if err == nil && out.ExitCode != 0 {
 		err = fmt.Errorf("tokenworker %s: exit %d: %s", command[0], out.ExitCode, bytes.TrimSpace(out.Stderr))
 	}
@@ -265,7 +265,7 @@ func (r *rig) awaitSettledBut(ctx context.Context, js jetstream.JetStream, left 
 
 // publicKey is the one that publishers seal to.
 func (r *rig) publicKey(ctx context.Context) (events.PublicKey, error) {
-	document, err := r.mustCLI(ctx, nil, "keys", "show")
+	document, err := r.mustCLI(ctx, "keys", "show")
 	if err != nil {
 		return events.PublicKey{}, err
 	}
