@@ -230,7 +230,7 @@ func (t *trespass) foreignSubjects(n int) []string {
 // servedMore is how many requests lie between two states of the workers' metrics.
 func servedMore(before, after string) (int, error) {
 	sum := func(state string) (total int, err error) {
-		for _, line := range strings.SplitSeq(state, ", ") {
+		for line := range strings.SplitSeq(state, ", ") {
 			if line == "" {
 				continue
 			}
