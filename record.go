@@ -186,6 +186,8 @@ type Record struct {
 	RevokeSince time.Time // since when something has waited for revocation; zero: nothing does
 	Revoke      [][]byte  // sealed sets to revoke; each names its fence in its header
 
+	Siblings *Siblings // nil: no other connections of the company are to be marked
+
 	Claim    *Claim // nil: no attempt to refresh is unresolved
 	Revoking *Claim // nil: no attempt to revoke is under way
 
@@ -206,7 +208,22 @@ type Record struct {
 }
 
 // Due is when the rotator should look at the record; zero: never.
-func (r *Record) Due() time.Time { return earlier(r.DueAt, r.RevokeAt) }
+func (r *Record) Due() time.Time {
+	due := earlier(r.DueAt, r.RevokeAt)
+	if r.Siblings != nil {
+		due = earlier(due, r.Siblings.At)
+	}
+	return due
+}
+
+// Siblings is what a disconnect leaves to do where it ends a company's connections in every organization: to disconnect
+// those that are older too. They are found by an index that lags behind the records.
+type Siblings struct {
+	Stamp   Stamp     // of the disconnect
+	Entered time.Time // when it entered the stream
+	At      time.Time // when to look for them next
+	Until   time.Time // a look from then on finds all that are older; the first that does ends the work
+}
 
 // WrappedKey is a key at rest, wrapped by the key service.
 type WrappedKey struct {

@@ -38,6 +38,10 @@ type Acquisition struct {
 // Disconnection is a disconnect event.
 type Disconnection struct {
 	Event
+
+	// SiblingsUntil is when the index shows all of the company's connections that are older than the disconnect, where the
+	// provider ends them all; zero: it ends this one alone.
+	SiblingsUntil time.Time
 }
 
 // Refresh is the outcome of a refresh, sealed and ready to be stored.
@@ -122,7 +126,8 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	next := Record{
 		Key: r.Key, Status: Active, Fence: Fence{Stamp: a.Stamp}, Entered: a.Entered, Disconnected: r.Disconnected,
 		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
-		Seen: seen, Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
+		Siblings: r.Siblings, // KeepWork
+		Seen:     seen, Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
 	}
 	switch {
 	case a.KeepRevocations:
@@ -155,6 +160,7 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		next, v, err := r.note(&d.Event, Stale, MaxSeen)
 		if v != Full && d.Stamp.Compare(r.Disconnected) > 0 {
 			next.Disconnected = d.Stamp
+			next.leaveSiblings(d)
 		}
 		return next, v, err
 	}
@@ -162,18 +168,33 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	if !ok {
 		return *r, Full, nil
 	}
+	next := r.disconnected(d.Stamp, d.Entered, d.Entered)
+	next.Seen = seen
+	next.leaveSiblings(d)
+	return next, Applied, nil
+}
+
+// disconnected is the record after a disconnect at the stamp, whose revocations are due at a time.
+func (r *Record) disconnected(at Stamp, entered, due time.Time) Record {
 	next := *r
-	next.Status, next.Fence, next.Entered, next.Disconnected = Disconnecting, Fence{Stamp: d.Stamp}, d.Entered, d.Stamp
-	next.Seen, next.Claim = seen, nil
+	next.Status, next.Fence, next.Entered, next.Disconnected = Disconnecting, Fence{Stamp: at}, entered, at
+	next.Claim = nil
 	next.ExpiresAt, next.GrantExpiresAt = time.Time{}, time.Time{}
 	next.Failures, next.FailureCode, next.Warned = 0, "", false
 	if r.Sealed != nil {
 		next.Sealed = nil
-		next.addRevoke(r.Sealed, d.Entered)
+		next.addRevoke(r.Sealed, due)
 	}
-	next.waitsSince(d.Entered)
+	next.waitsSince(due)
 	next.DueAt, next.RemoveAt = time.Time{}, time.Time{}
-	return next, Applied, nil
+	return next
+}
+
+// leaveSiblings notes the work that a disconnect leaves, if it does.
+func (r *Record) leaveSiblings(d *Disconnection) {
+	if !d.SiblingsUntil.IsZero() {
+		r.Siblings = &Siblings{Stamp: d.Stamp, Entered: d.Entered, At: d.Entered, Until: d.SiblingsUntil}
+	}
 }
 
 // TakeClaim decides on a claim to refresh the set named by from, whose refresh token has the given fingerprint.

@@ -33,6 +33,6 @@ func Erasing(at Stamp, remove time.Time) Rule {
 func (r *Record) tombstone(remove time.Time) Record {
 	return Record{
 		Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-		Seen: r.Seen, Spent: r.Spent, Owed: r.Owed, RemoveAt: remove, Revision: r.Revision,
+		Siblings: r.Siblings, Seen: r.Seen, Spent: r.Spent, Owed: r.Owed, RemoveAt: remove, Revision: r.Revision,
 	}
 }

@@ -34,6 +34,13 @@ type Store interface {
 // that one of the worker's own services failed.
 type Refresher interface {
 	Do(ctx context.Context, k tokenworker.Key, forced bool) error
+
+	// SiblingsUntil is when the index will show all of a company's connections that are stored by now, where the provider ends
+	// them all with one; zero elsewhere.
+	SiblingsUntil(providerID string) time.Time
+
+	// LookBack looks, before an acquisition is acknowledged, whether its siblings' disconnects concern it.
+	LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error
 }
 
 // Eraser meets a request to erase, of a connection or, where the key lacks the rest, of an organization. When it returns nil

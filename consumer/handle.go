@@ -147,7 +147,13 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if verdict == tokenworker.Full {
 		return errFull
 	}
-	return w.announce(ctx, ev, notice, verdict, d.tries)
+	if err := w.announce(ctx, ev, notice, verdict, d.tries); err != nil {
+		return err
+	}
+	if e.Kind == events.Acquired && (verdict == tokenworker.Applied || verdict == tokenworker.Repeated) {
+		return w.rotator.LookBack(ctx, ev.Key, ev.Stamp)
+	}
+	return nil
 }
 
 // noteProvider tells the store of a provider before its first connection is stored, so that no crash leaves one that no
@@ -208,7 +214,9 @@ func (w *Worker) open(ctx context.Context, e *events.Event) (tokenworker.TokenSe
 
 // disconnect stops what the store holds from being served, and returns how many sets wait to be revoked.
 func (w *Worker) disconnect(ctx context.Context, ev tokenworker.Event) (tokenworker.Verdict, int, error) {
-	verdict, err := w.store.Disconnect(ctx, &tokenworker.Disconnection{Event: ev})
+	verdict, err := w.store.Disconnect(ctx, &tokenworker.Disconnection{
+		Event: ev, SiblingsUntil: w.rotator.SiblingsUntil(ev.Key.ProviderID),
+	})
 	if err != nil || verdict != tokenworker.Applied && verdict != tokenworker.Repeated {
 		return verdict, 0, err
 	}

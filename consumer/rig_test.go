@@ -50,7 +50,8 @@ type rig struct {
 	logs   *safeBuffer
 	files  string // where the NATS server keeps its files
 
-	refreshed safeBuffer // what was to be refreshed, a line each
+	refreshed  safeBuffer // what was to be refreshed, a line each
+	lookedBack safeBuffer // what was acquired and is to look at its siblings, a line each
 
 	// beforeStore and afterStore run around each call of the store that changes it; beforeSeal before each seal. An error
 	// is returned in place of what the call gives. Set them before start.
@@ -137,6 +138,13 @@ type refresher struct{ *rig }
 
 func (f refresher) Do(_ context.Context, k tokenworker.Key, forced bool) error {
 	_, err := fmt.Fprintf(&f.refreshed, "%s forced=%t\n", k, forced)
+	return err
+}
+
+func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }
+
+func (f refresher) LookBack(_ context.Context, k tokenworker.Key, _ tokenworker.Stamp) error {
+	_, err := fmt.Fprintf(&f.lookedBack, "%s\n", k)
 	return err
 }
 

@@ -39,6 +39,7 @@ func decode(it item) (tokenworker.Record, error) {
 		RevokeAt:    d.time(fieldRevokeAt),
 		RevokeSince: d.time(fieldRevokeSince),
 		Revoke:      d.list(fieldRevoke),
+		Siblings:    d.siblings(),
 		Claim:       d.claim(fieldClaim),
 		Revoking:    d.claim(fieldRevoking),
 		Seen:        d.ids(),
@@ -52,7 +53,7 @@ func decode(it item) (tokenworker.Record, error) {
 		RemoveAt:    d.time(fieldRemove),
 		Revision:    d.attempt(d.item, fieldWrittenBy.name()),
 	}
-	if !r.RevokeAt.IsZero() {
+	if !r.RevokeAt.IsZero() || r.Siblings != nil {
 		r.DueAt = d.time(fieldSetDue)
 	}
 	if sealed := d.list(fieldSealed); len(sealed) > 0 {
@@ -191,6 +192,19 @@ func (d *decoder) claim(f field) *tokenworker.Claim {
 		At:         d.timeIn(m.Value, claimAt),
 		Until:      d.timeIn(m.Value, claimUntil),
 		LastResort: d.flag(m.Value, claimLastResort),
+	}
+}
+
+func (d *decoder) siblings() *tokenworker.Siblings {
+	m := member[*types.AttributeValueMemberM](d, d.item, fieldSiblings.name())
+	if m == nil {
+		return nil
+	}
+	return &tokenworker.Siblings{
+		Stamp: tokenworker.Stamp{
+			Epoch: d.numberIn(m.Value, fieldEpoch.name()), Sequence: d.numberIn(m.Value, fieldSequence.name()),
+		},
+		Entered: d.timeIn(m.Value, siblingsEntered), At: d.timeIn(m.Value, siblingsAt), Until: d.timeIn(m.Value, siblingsUntil),
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	noRevokes = "attribute_not_exists(revoke_at)"
 	connected = "attribute_not_exists(disc_epoch)"
 	nothing   = "attribute_not_exists(owed)"
+	alone     = "attribute_not_exists(siblings)"
 )
 
 // Acquire applies a token-acquired event. Usually it is one write, with no read before it: the event is news, or the first
@@ -36,7 +37,7 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
 		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
-	condition := newer + " AND " + unseen
+	condition := newer + " AND " + unseen + " AND " + alone
 	if a.Spendable != (tokenworker.Fingerprint{}) {
 		condition += " AND " + unspent
 		c.values[":spendable"] = blob(a.Spendable[:])
@@ -73,11 +74,11 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 	c := newChange(encode(&next, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldDiscEpoch, fieldDiscSequence,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldSetDue, fieldRevokeAt, fieldClaim, fieldRemove, fieldFailures,
-		fieldFailureCode, fieldWarned)
+		fieldFailureCode, fieldWarned, fieldSiblings)
 	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
 	c.assign(fieldRevokeSince, "if_not_exists(revoke_since, :revoke_since)", c.next[fieldRevokeSince])
 	c.remember(d.ID, tokenworker.MaxSeen)
-	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen
+	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen + " AND " + alone
 
 	done, found, err := t.apply(ctx, at, c)
 	if done || err != nil {

@@ -41,6 +41,7 @@ const (
 	fieldRevokeSince    field = ":revoke_since"
 	fieldRevoke         field = ":revoke_list"
 	fieldClaim          field = ":claim"
+	fieldSiblings       field = ":siblings"
 	fieldRevoking       field = ":revoking"
 	fieldFailures       field = ":failures"
 	fieldFailureCode    field = ":failure_code"
@@ -64,6 +65,13 @@ const (
 	claimAt         = "at"
 	claimUntil      = "until"
 	claimLastResort = "last_resort"
+)
+
+// The attributes of what is to be done about siblings, which is a map. Its stamp is spelled as the record's is.
+const (
+	siblingsEntered = "entered"
+	siblingsAt      = "at"
+	siblingsUntil   = "until"
 )
 
 // The attributes of one thing that is owed, which is a map. Its fence is spelled as the record's is.
@@ -112,9 +120,10 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	if !r.Due().IsZero() {
 		v[fieldDueShard] = str(dueShard)
 	}
-	if !r.RevokeAt.IsZero() {
+	if !r.RevokeAt.IsZero() || r.Siblings != nil {
 		v.time(fieldSetDue, r.DueAt)
 	}
+	v.siblings(r.Siblings)
 	v.time(fieldRevokeAt, r.RevokeAt)
 	v.time(fieldRevokeSince, r.RevokeSince)
 	if len(r.Revoke) > 0 {
@@ -174,6 +183,16 @@ func (v fields) claim(f field, c *tokenworker.Claim) {
 		m[claimLastResort] = yes()
 	}
 	v[f] = &types.AttributeValueMemberM{Value: m}
+}
+
+func (v fields) siblings(s *tokenworker.Siblings) {
+	if s == nil {
+		return
+	}
+	v[fieldSiblings] = &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{
+		fieldEpoch.name(): number(s.Stamp.Epoch), fieldSequence.name(): number(s.Stamp.Sequence),
+		siblingsEntered: unix(s.Entered), siblingsAt: unix(s.At), siblingsUntil: unix(s.Until),
+	}}
 }
 
 func (v fields) owed(all []tokenworker.Owed) {

@@ -43,6 +43,7 @@ func fullRecord() tokenworker.Record {
 		Claim: &tokenworker.Claim{
 			Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, At: at(4), Until: at(5), LastResort: true,
 		},
+		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12)},
 		Revoking: &tokenworker.Claim{Owner: "replica 2", Attempt: tokenworker.AttemptID{4, 5}, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
 		Owed: []tokenworker.Owed{{
@@ -178,7 +179,7 @@ func TestAnItemThatThisVersionDidNotWriteIsRefusedWithoutAPanicOrAWordOfIt(t *te
 			want = 0
 		}
 		switch name {
-		case "conn", "claim", "revoking", "owed", "warned", "seen_ids", "spent_prints", "revoke_list", "sealed", "written_by":
+		case "conn", "claim", "revoking", "siblings", "owed", "warned", "seen_ids", "spent_prints", "revoke_list", "sealed", "written_by":
 			want = len(odd)
 		}
 		if _, isNumber := asItem(&full)[name].(*types.AttributeValueMemberN); isNumber {

@@ -35,6 +35,8 @@ type recordJSON struct {
 	RevokeSince unixTime `json:"revoke_since,omitzero"`
 	Revoke      [][]byte `json:"revoke,omitempty"`
 
+	Siblings *siblingsJSON `json:"siblings,omitempty"`
+
 	Claim    *claimJSON `json:"claim,omitempty"`
 	Revoking *claimJSON `json:"revoking,omitempty"`
 	Seen     []byte     `json:"seen,omitempty"`  // for each id its hash, 16 bytes, and time, 8 bytes, big endian
@@ -56,6 +58,13 @@ type claimJSON struct {
 	At         unixTime    `json:"at,omitzero"`
 	Until      unixTime    `json:"until"`
 	LastResort bool        `json:"last_resort,omitzero"`
+}
+
+type siblingsJSON struct {
+	Stamp   [2]uint64 `json:"stamp"`
+	Entered unixTime  `json:"entered"`
+	At      unixTime  `json:"at"`
+	Until   unixTime  `json:"until"`
 }
 
 type owedJSON struct {
@@ -120,6 +129,9 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
 	}
+	if s := r.Siblings; s != nil {
+		w.Siblings = &siblingsJSON{pair(s.Stamp), unixTime{s.Entered}, unixTime{s.At}, unixTime{s.Until}}
+	}
 	for _, o := range r.Owed {
 		w.Owed = append(w.Owed, owedJSON{
 			attemptJSON(o.Attempt), o.By, o.Kinds, pair(o.Fence.Stamp), o.Fence.Generation, o.Code, unixTime{o.At},
@@ -160,6 +172,9 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(),
 		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
+	}
+	if s := w.Siblings; s != nil {
+		r.Siblings = &tokenworker.Siblings{Stamp: stamp(s.Stamp), Entered: s.Entered.Time, At: s.At.Time, Until: s.Until.Time}
 	}
 	for _, o := range w.Owed {
 		r.Owed = append(r.Owed, o.decode())

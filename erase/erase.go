@@ -29,6 +29,9 @@ type Store interface {
 // a connection that is disconnected. What came of it is in the record.
 type Revoker interface {
 	Do(ctx context.Context, k tokenworker.Key, forced bool) error
+
+	// SiblingsUntil is what a disconnection must say; see [tokenworker.Disconnection].
+	SiblingsUntil(providerID string) time.Time
 }
 
 // Keys lists the public event keys that are live.

@@ -75,7 +75,9 @@ func (r *erasure) disconnectAll(ctx context.Context) error {
 func (r *erasure) disconnect(ctx context.Context, k tokenworker.Key) error {
 	event := r.Event
 	event.Key = k
-	verdict, err := r.store.Disconnect(ctx, &tokenworker.Disconnection{Event: event})
+	verdict, err := r.store.Disconnect(ctx, &tokenworker.Disconnection{
+		Event: event, SiblingsUntil: r.revoker.SiblingsUntil(k.ProviderID),
+	})
 	switch {
 	case err != nil:
 		return err

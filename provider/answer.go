@@ -65,6 +65,7 @@ const (
 	// Reauth.
 	CodeInvalidGrant Code = "invalid_grant" // the grant is over
 	CodeInvalidToken Code = "invalid_token" // the token is no longer good: introspection and revocation
+	CodeDisconnected Code = "disconnected"  // the connection was disconnected at the provider: introspection
 
 	// Misconfigured.
 	CodeInvalidClient      Code = "invalid_client"      // wrong client credentials
@@ -81,7 +82,7 @@ const (
 var codes = []Code{
 	CodeUnreachable, CodeTLSFailed, CodeAddressRefused, CodeDiscoveryFailed, CodeRateLimited, CodeRefused, CodeCanceled,
 	CodeTimeout, CodeConnectionLost, CodeRedirected, CodeServerError, CodeUnreadable,
-	CodeInvalidGrant, CodeInvalidToken,
+	CodeInvalidGrant, CodeInvalidToken, CodeDisconnected,
 	CodeInvalidClient, CodeUnauthorizedClient, CodeUnauthorized, CodeNotEnabled, CodeBadTarget,
 	CodeNoRefreshToken, CodeUnsupported,
 }

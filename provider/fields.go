@@ -55,6 +55,7 @@ var introspectFields = operationFields(func(p *Provider) *operation { return &p.
 	"connection": field(text, func(p *Provider) *string { return &p.introspect.connection }),
 	"status":     field(text, func(p *Provider) *string { return &p.introspect.status }),
 	"dead":       field(list, func(p *Provider) *[]string { return &p.introspect.dead }),
+	"gone":       field(list, func(p *Provider) *[]string { return &p.introspect.gone }),
 })
 
 var clientFields = map[string]setter{

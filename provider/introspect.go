@@ -44,7 +44,11 @@ func (p *Provider) introspected(r reply, set tokenworker.TokenSet) Answer {
 	case r.status != http.StatusOK || !readable || speaksOfError(doc):
 		return failed
 	}
-	dead := slices.Contains(p.introspect.dead, doc.text(p.introspect.status)) && p.introspect.status != ""
+	status := doc.text(p.introspect.status)
+	if p.introspect.status != "" && slices.Contains(p.introspect.gone, status) {
+		return Answer{Outcome: Reauth, Code: CodeDisconnected, Status: r.status}
+	}
+	dead := slices.Contains(p.introspect.dead, status) && p.introspect.status != ""
 	active, said := doc["active"].(bool) // RFC 7662 section 2.2
 	switch {
 	case dead || said && !active:

@@ -39,7 +39,7 @@ func TestFinch(t *testing.T) {
 		{"connected", 200, "connected", provider.OK, ""},
 		{"processing", 200, "processing", provider.OK, ""},
 		{"must sign in again", 200, "reauth", provider.Reauth, provider.CodeInvalidToken},
-		{"disconnected", 200, "disconnected", provider.Reauth, provider.CodeInvalidToken},
+		{"disconnected", 200, "disconnected", provider.Reauth, provider.CodeDisconnected},
 		{"the token is dead", 401, `{"code": 401, "name": "reauthenticate_user", "finch_code": "reauthenticate_user", "message": "words"}`,
 			provider.Reauth, provider.CodeInvalidToken},
 		{"the token is dead for no stated reason", 401, ``, provider.Reauth, provider.CodeInvalidToken},

@@ -88,6 +88,7 @@ type introspection struct {
 	connection string   // path of the connection's id
 	status     string   // path of a word for the state of the connection
 	dead       []string // the words that mean that the user must connect again
+	gone       []string // the words that mean that the connection was disconnected
 }
 
 // clientConfig names the secrets of a client as the operator's file does: env:NAME, file:PATH or secretsmanager:NAME.

@@ -121,16 +121,28 @@ func (r *Rotator) wasPublished(ctx context.Context, rec tokenworker.Record, o to
 func (r *Rotator) notices(rec tokenworker.Record, o tokenworker.Owed) []events.Message {
 	var ms []events.Message
 	for _, kind := range o.Kinds {
-		data := events.AttemptData{
-			Kind: events.Kind(kind), Epoch: o.Fence.Stamp.Epoch, Sequence: o.Fence.Stamp.Sequence,
-			Generation: o.Fence.Generation, Attempt: o.Attempt.String(), Code: o.Code,
-		}
-		if rec.Fence == o.Fence {
-			data.ExpiresAt, data.GrantExpiresAt = rec.ExpiresAt, rec.GrantExpiresAt
-		}
-		if m, err := events.NewNotice(rec.Key, r.cfg.Source, data, o.At); err == nil {
+		m, err := events.NewNotice(rec.Key, r.cfg.Source, noticeData(rec, o, events.Kind(kind)), o.At)
+		if err == nil {
 			ms = append(ms, m)
 		}
 	}
 	return ms
+}
+
+// noticeData is what one of the events says.
+func noticeData(rec tokenworker.Record, o tokenworker.Owed, kind events.Kind) events.NoticeData {
+	if kind == events.Disconnected {
+		return events.DisconnectedData{
+			Cause:  events.Cause{Epoch: o.Fence.Stamp.Epoch, Sequence: o.Fence.Stamp.Sequence},
+			Reason: o.Code, ToRevoke: len(rec.Revoke),
+		}
+	}
+	data := events.AttemptData{
+		Kind: kind, Epoch: o.Fence.Stamp.Epoch, Sequence: o.Fence.Stamp.Sequence,
+		Generation: o.Fence.Generation, Attempt: o.Attempt.String(), Code: o.Code,
+	}
+	if rec.Fence == o.Fence {
+		data.ExpiresAt, data.GrantExpiresAt = rec.ExpiresAt, rec.GrantExpiresAt
+	}
+	return data
 }

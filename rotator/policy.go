@@ -42,5 +42,12 @@ func dueAfterAnswer(p provider.Policy, k tokenworker.Key, at time.Time, a provid
 	return s.Due(k, at, a.Set)
 }
 
-// SettledAfter is how long after a moment no request of a revocation that was begun before it can still arrive.
-func (r *Rotator) SettledAfter(p provider.Policy) time.Duration { return r.cfg.ClaimFor + p.Margin }
+// SettledAfter is how long after a moment no request of a revocation that was begun before it can still arrive, nor one that
+// siblings begin because what was stored then does not show to them yet.
+func (r *Rotator) SettledAfter(p provider.Policy) time.Duration {
+	settled := r.cfg.ClaimFor + p.Margin
+	if p.DisconnectScope == provider.DisconnectsCompany {
+		settled += r.store.IndexLag()
+	}
+	return settled
+}

@@ -69,7 +69,14 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 			err = nil
 		}
 	}
-	if rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
+	if rec.Siblings != nil {
+		var marking error
+		if rec, marking = r.markSiblings(ctx, rec); marking != nil {
+			return errors.Join(err, marking)
+		}
+	}
+	// SendLater: while there may be siblings that do not show, nothing is sent that could end a newer grant of theirs.
+	if rec.Siblings != nil || rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
 		return err
 	}
 	return errors.Join(err, r.revoke(ctx, rec, announced))
@@ -297,15 +304,13 @@ func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy pro
 	} else if !set.GrantExpiresAt.IsZero() && !rec.Warned && !now.Before(warn) {
 		rule = tokenworker.Warning(rec.Fence, end, r.owed(attempt, rec.Fence, "", events.Expiring))
 	} else {
-		done, err := r.limits.enter(ctx, rec.Key, policy)
-		if err != nil {
+		answer, err := r.ask(ctx, rec.Key, policy, set)
+		switch {
+		case err != nil:
 			return err
-		}
-		ctx, cancel := context.WithTimeout(ctx, r.cfg.ClaimFor/3)
-		defer cancel()
-		answer := r.providers.Introspect(ctx, rec.Key, set)
-		done(answer)
-		if answer.Outcome != provider.Reauth {
+		case answer.Code == provider.CodeDisconnected:
+			return r.ended(ctx, rec, policy)
+		case answer.Outcome != provider.Reauth:
 			return r.postpone(ctx, rec, "", DueAfter(policy, rec.Key, now, set))
 		}
 		rule = over(string(answer.Code))
@@ -315,6 +320,21 @@ func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy pro
 		return err
 	}
 	return r.announceOwn(ctx, next, attempt)
+}
+
+// ask asks the provider about a set.
+func (r *Rotator) ask(
+	ctx context.Context, k tokenworker.Key, policy provider.Policy, set tokenworker.TokenSet,
+) (provider.Answer, error) {
+	done, err := r.limits.enter(ctx, k, policy)
+	if err != nil {
+		return provider.Answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.ClaimFor/3)
+	defer cancel()
+	answer := r.providers.Introspect(ctx, k, set)
+	done(answer)
+	return answer, nil
 }
 
 // postpone moves the due time of a record that cannot be attempted now.

@@ -34,7 +34,14 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 	}
 	kind := events.Revoked
 	for _, sealed := range rec.Revoke {
-		answer := r.revokeOne(ctx, rec.Key, policy, enabled, sealed)
+		spare, err := r.mustSpare(ctx, rec, policy)
+		if err != nil {
+			return err // the claim is taken over when it has expired
+		}
+		answer := provider.Answer{Outcome: provider.Unsupported, Code: codeNewerGrant}
+		if !spare {
+			answer = r.revokeOne(ctx, rec.Key, policy, enabled, sealed)
+		}
 		r.metrics.revocations.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
 		switch answer.Outcome {
 		case provider.OK, provider.Reauth: // Reauth: it was dead already

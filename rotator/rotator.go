@@ -31,6 +31,11 @@ type Store interface {
 	// Providers lists the providers that connections were ever stored for.
 	Providers(ctx context.Context) ([]string, error)
 
+	// Siblings lists the connections to the same company in other organizations, and may miss one that was first stored
+	// within IndexLag.
+	Siblings(ctx context.Context, k tokenworker.Key) iter.Seq2[tokenworker.Key, error]
+	IndexLag() time.Duration
+
 	// Shards is how many shards the due connections of a provider are spread over.
 	Shards() int
 }

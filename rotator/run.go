@@ -98,7 +98,8 @@ func (u *unannounced) has(a tokenworker.AttemptID) bool {
 func (u *unannounced) keep(rec tokenworker.Record, o tokenworker.Owed) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	rec.Sealed, rec.Revoke, rec.Seen, rec.Spent = nil, nil, nil, nil // what an announcement needs is little
+	rec.Sealed, rec.Seen, rec.Spent = nil, nil, nil // what an announcement needs is little
+	rec.Revoke = make([][]byte, len(rec.Revoke))    // and how many there are
 	u.kept = append(u.kept, announcement{rec, o})
 }
 

@@ -160,6 +160,11 @@ func normal(r tokenworker.Record) tokenworker.Record {
 		*t = second(*t)
 	}
 	r.Claim, r.Revoking, r.Revision = normalClaim(r.Claim), normalClaim(r.Revoking), tokenworker.AttemptID{}
+	if r.Siblings != nil {
+		s := *r.Siblings
+		s.Entered, s.At, s.Until = second(s.Entered), second(s.At), second(s.Until)
+		r.Siblings = &s
+	}
 	r.Owed = slices.Clone(r.Owed)
 	for i := range r.Owed {
 		r.Owed[i].At = second(r.Owed[i].At)

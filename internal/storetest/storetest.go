@@ -24,6 +24,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"what is due", testDue},
 		{"providers", testProviders},
 		{"siblings", testSiblings},
+		{"what siblings are told", testMarks},
 		{"a person's connections", testBySubject},
 		{"event ids", testSeen},
 		{"limits", testLimits},

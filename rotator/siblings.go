@@ -1,0 +1,164 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/provider"
+)
+
+// Connections of several organizations to one company, at a provider where a disconnect of any of them ends them all.
+// docs/model/Siblings.tla is the protocol; the names of its rules stand in the comments.
+
+// Reasons that siblings are disconnected, and why a revocation is not sent.
+const (
+	reasonSibling  = "sibling"     // the company was disconnected in another organization
+	reasonProvider = "provider"    // the company was disconnected at the provider
+	codeNewerGrant = "newer_grant" // it would end a sibling's newer grant
+)
+
+// SiblingsUntil is when the index will show every connection that was stored by now, to whoever was stored by now (twice its
+// lag), where a disconnect at the provider ends a company's connections everywhere; zero where it ends one alone.
+func (r *Rotator) SiblingsUntil(providerID string) time.Time {
+	if policy, _ := r.providers.Policy(providerID); policy.DisconnectScope != provider.DisconnectsCompany {
+		return time.Time{}
+	}
+	return r.cfg.Now().Add(2 * r.store.IndexLag())
+}
+
+// siblings reads the records of the same company in other organizations.
+func (r *Rotator) siblings(ctx context.Context, k tokenworker.Key) ([]tokenworker.Record, error) {
+	var found []tokenworker.Record
+	for sibling, err := range r.store.Siblings(ctx, k) {
+		if err != nil {
+			return nil, fmt.Errorf("looking for siblings: %w", err)
+		}
+		rec, err := r.store.Get(ctx, sibling)
+		switch {
+		case errors.Is(err, tokenworker.ErrNotFound):
+		case err != nil:
+			return nil, err
+		default:
+			found = append(found, rec)
+		}
+	}
+	return found, nil
+}
+
+// markSiblings does the work that a disconnect has left on the record: it disconnects every sibling that is older (Retry). The
+// work ends with a look that cannot have missed one (OutwaitIndex). It returns the record as it then is.
+func (r *Rotator) markSiblings(ctx context.Context, rec tokenworker.Record) (tokenworker.Record, error) {
+	work, now := *rec.Siblings, r.cfg.Now()
+	if work.At.After(now) {
+		return rec, nil
+	}
+	siblings, err := r.siblings(ctx, rec.Key)
+	if err != nil {
+		return rec, err
+	}
+	for _, sibling := range siblings {
+		if err := r.mark(ctx, sibling, work.Stamp, work.Entered, work.Until, reasonSibling); err != nil {
+			return rec, err
+		}
+	}
+	var again time.Time
+	if now.Before(work.Until) {
+		again = work.Until
+	}
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Marked(work.Stamp, again))
+	return next, err
+}
+
+// mark disconnects a sibling that is older than a disconnect, and announces it.
+func (r *Rotator) mark(
+	ctx context.Context, sibling tokenworker.Record, at tokenworker.Stamp, entered, revokeAt time.Time, reason string,
+) error {
+	if sibling.Stamp.Compare(at) >= 0 {
+		return nil
+	}
+	attempt := tokenworker.NewAttemptID()
+	next, _, err := r.store.Update(ctx, sibling, tokenworker.Marking(tokenworker.Mark{
+		Stamp: at, Entered: entered, RevokeAt: revokeAt, Remove: r.cfg.Now().Add(tokenworker.TombstoneAge),
+		Owed: r.owed(attempt, tokenworker.Fence{Stamp: at}, reason, events.Disconnected),
+	}))
+	if err != nil {
+		return err
+	}
+	return r.announceOwn(ctx, next, attempt)
+}
+
+// LookBack is what an acquisition does before it is acknowledged: it looks at its siblings. One that was disconnected after
+// it has ended its grant too; one that was disconnected before may have a revocation under way that still will, so the
+// grant is checked when that is over. It does nothing where connections end alone.
+func (r *Rotator) LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error {
+	policy, _ := r.providers.Policy(k.ProviderID)
+	if policy.DisconnectScope != provider.DisconnectsCompany {
+		return nil
+	}
+	siblings, err := r.siblings(ctx, k)
+	if err != nil {
+		return err
+	}
+	var last tokenworker.Record
+	for _, s := range siblings {
+		if s.Disconnected.Compare(last.Disconnected) > 0 {
+			last = s
+		}
+	}
+	rec, err := r.store.Get(ctx, k)
+	switch {
+	case err != nil:
+		return err
+	case last.Disconnected.IsZero() || rec.Stamp != at || rec.Status != tokenworker.Active && rec.Status != tokenworker.ReauthRequired:
+		return nil
+	case last.Disconnected.Compare(at) > 0:
+		return r.mark(ctx, rec, last.Disconnected, last.Entered, r.cfg.Now().Add(2*r.store.IndexLag()), reasonSibling)
+	}
+	due := r.cfg.Now().Add(r.SettledAfter(policy)) // CheckReturn, CheckShown, CheckAfterEnd
+	_, _, err = r.store.Update(ctx, rec, tokenworker.Checking(rec.Fence, due))
+	return err
+}
+
+// mustSpare reports whether a revocation must not be sent, because it would end the newer grant of a sibling (Spare).
+func (r *Rotator) mustSpare(ctx context.Context, rec tokenworker.Record, policy provider.Policy) (bool, error) {
+	if policy.DisconnectScope != provider.DisconnectsCompany {
+		return false, nil
+	}
+	siblings, err := r.siblings(ctx, rec.Key)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range siblings {
+		if s.Status == tokenworker.Active && s.Stamp.Compare(rec.Disconnected) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ended leaves a tombstone of a set whose provider says that the connection was disconnected there. Where that is a company's,
+// its siblings are asked about next: each has a word of the provider's own to be believed by.
+func (r *Rotator) ended(ctx context.Context, rec tokenworker.Record, policy provider.Policy) error {
+	now, attempt := r.cfg.Now(), tokenworker.NewAttemptID()
+	next, verdict, err := r.store.Update(ctx, rec, tokenworker.Ended(rec.Fence, now.Add(tokenworker.TombstoneAge),
+		r.owed(attempt, rec.Fence, reasonProvider, events.Disconnected), now.Add(announceAgain)))
+	if err != nil || verdict != tokenworker.Applied {
+		return errors.Join(err, r.announceOwn(ctx, next, attempt))
+	}
+	if policy.DisconnectScope == provider.DisconnectsCompany {
+		siblings, err := r.siblings(ctx, rec.Key)
+		if err != nil {
+			return err
+		}
+		for _, s := range siblings {
+			if _, _, err := r.store.Update(ctx, s, tokenworker.Checking(s.Fence, now)); err != nil {
+				return err
+			}
+		}
+	}
+	return r.announceOwn(ctx, next, attempt)
+}

@@ -1,0 +1,89 @@
+package tokenworker
+
+import "time"
+
+// The rules of connections to one company in several organizations, which a disconnect of any of them ends at the provider.
+// docs/model/Siblings.tla checks them.
+
+// Mark is a disconnect as it reaches a sibling.
+type Mark struct {
+	Stamp    Stamp     // of the disconnect
+	Entered  time.Time // when it entered the stream
+	RevokeAt time.Time // when the index shows whatever a revocation could end
+	Remove   time.Time // when the store may forget a tombstone
+	Owed     *Owed
+}
+
+// Marking is the rule for a sibling of a connection that was disconnected: if it is older than the disconnect, it is
+// disconnected too, under the same stamp (ByStamp).
+func Marking(m Mark) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Stamp.Compare(m.Stamp) >= 0 {
+			return *r, Stale, nil
+		}
+		if r.Status == Disconnected { // nothing to stop, but late events are measured against the stamp
+			next := *r
+			next.Fence, next.Entered, next.Disconnected = Fence{Stamp: m.Stamp}, m.Entered, m.Stamp
+			next.RemoveAt = m.Remove
+			return next, Applied, nil
+		}
+		next := r.disconnected(m.Stamp, m.Entered, m.RevokeAt)
+		next.owe(m.Owed)
+		return next, Applied, nil
+	}
+}
+
+// Marked is the rule for the end of a look for siblings. The work is done, unless there is a time to look again. That of a
+// later disconnect stays.
+func Marked(at Stamp, again time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Siblings == nil || r.Siblings.Stamp != at {
+			return *r, Stale, nil
+		}
+		next := *r
+		next.Siblings = nil
+		if !again.IsZero() {
+			s := *r.Siblings
+			s.At = again
+			next.Siblings = &s
+		}
+		return next, Applied, nil
+	}
+}
+
+// Checking is the rule for a set that a revocation elsewhere may have ended: it is due by the given time.
+func Checking(from Fence, at time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Fence != from || r.Status != Active {
+			return *r, Stale, nil
+		}
+		next := *r
+		next.DueAt = earlier(r.DueAt, at)
+		return next, Applied, nil
+	}
+}
+
+// Ended is the rule for a set whose provider says that the connection was disconnected there: a tombstone is left.
+func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Fence != from || r.Status != Active || r.Claim != nil || len(r.Revoke) > 0 {
+			return *r, Stale, nil
+		}
+		next := r.tombstone(remove)
+		next.owe(o)
+		next.DueAt = dueAt
+		return next, Applied, nil
+	}
+}
