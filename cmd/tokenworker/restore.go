@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/user"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -191,16 +189,7 @@ func (p parts) concludeRestore(ctx context.Context, trail *audit.Trail) error {
 			return err
 		}
 	}
-	return trail.Record(ctx, tokenworker.AuditEntry{
-		Action: tokenworker.AuditRestore, Actor: operatorName(), Outcome: tokenworker.AuditDone, Time: time.Now(),
-	})
-}
-
-// operatorName is who runs a command.
-func operatorName() string {
-	u, err := user.Current()
-	if err != nil {
-		return "operator"
-	}
-	return u.Username
+	return trail.Record(ctx, byOperator(tokenworker.AuditEntry{
+		Action: tokenworker.AuditRestore, Outcome: tokenworker.AuditDone,
+	}))
 }

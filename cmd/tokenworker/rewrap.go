@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
@@ -53,7 +54,11 @@ func (a *app) rewrapCommand() *cli.Command {
 			if flags.check {
 				return a.checkWrapping(ctx, s, wrapper, flags.json)
 			}
-			return a.rewrap(ctx, s, wrapper, rewrap.Config{Rate: flags.rate, Logger: t.log}, flags.json)
+			trail, err := t.trail(ctx)
+			if err != nil {
+				return err
+			}
+			return a.rewrap(ctx, s, trail, wrapper, rewrap.Config{Rate: flags.rate, Logger: t.log}, flags.json)
 		}),
 	}
 }
@@ -75,13 +80,23 @@ func (a *app) checkWrapping(ctx context.Context, s store, wrapper rewrap.Wrapper
 }
 
 // rewrap wraps again and prints what it has done, also when it is stopped.
-func (a *app) rewrap(ctx context.Context, s store, wrapper rewrap.Wrapper, config rewrap.Config, asJSON bool) error {
+func (a *app) rewrap(
+	ctx context.Context, s store, trail *audit.Trail, wrapper rewrap.Wrapper, config rewrap.Config, asJSON bool,
+) error {
+	entry := tokenworker.AuditEntry{Action: tokenworker.AuditRewrap, Outcome: tokenworker.AuditAsked}
+	if err := trail.Record(ctx, byOperator(entry)); err != nil {
+		return err
+	}
 	done, err := rewrap.Run(ctx, s, wrapper, config)
+	if entry.Outcome = tokenworker.AuditDone; err != nil {
+		entry.Outcome = tokenworker.AuditFailed
+	}
+	recorded := trail.Record(context.WithoutCancel(ctx), byOperator(entry))
 	switch {
 	case ctx.Err() != nil:
 		err = errors.New("stopped; run it again to go on")
 	case err == nil && done.Waiting+done.Failed > 0:
 		err = fmt.Errorf("%s could not be wrapped again yet; run it again later", count(done.Waiting+done.Failed, "thing", "things"))
 	}
-	return errors.Join(err, printObject(a.stdout, done, asJSON))
+	return errors.Join(err, recorded, printObject(a.stdout, done, asJSON))
 }

@@ -48,6 +48,8 @@ func publishing() []row {
 		{"tokens.v1.rescue.acme.google.1", []string{worker}},
 		{"tokens.v1.sweep.google.0", []string{worker}},
 		{"tokens.v1.audit.read.0123456789abcdef0123456789abcdef", []string{worker}},
+		{"tokens.v1.audit.export.0123456789abcdef0123456789abcdef", []string{worker, operator}},
+		{"tokens.v1.audit.rewrap.0123456789abcdef0123456789abcdef", []string{worker, operator}},
 
 		{"tokens.v1.get.payroll.acme.google.1", []string{payroll}},
 		{"tokens.v1.get.payroll.other.google.1", nil}, // another organization
