@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/internal/natstest"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -272,4 +273,18 @@ func TestAChainThatIsBrokenForGoodIsBegunAnew(t *testing.T) {
 	if first, err := r.db.LastCheckpoint(ctx); err != nil || first.Chain != 2 || first.Sequence != 5 {
 		t.Errorf("newest checkpoint %+v, error %v", first, err)
 	}
+}
+
+// elsewhere is a store in which another replica, which sees another stream, is always first.
+type elsewhere struct{ *embedded.Store }
+
+func (elsewhere) PutCheckpoint(_ context.Context, c tokenworker.AuditCheckpoint) (tokenworker.AuditCheckpoint, error) {
+	c.Hash[0] ^= 1
+	return c, nil
+}
+
+func TestReplicasThatSeeDifferentStreamsDoNotGoOn(t *testing.T) {
+	r := newRig(t)
+	r.record(3)
+	requireBroken(t, r.open(elsewhere{r.db}).Extend(t.Context(), 0), 3)
 }
