@@ -7,7 +7,7 @@
 //
 // It exits with 1 when anything broke or could not be tried. docs/attacks.md has the figures of full-size runs.
 //
-// Each promise is one file. What is asserted is read from where a user would find it (the store, the streams, the files
+// Each promise is one file, and so is the audit trail. What is asserted is read from where a user would find it (the store, the streams, the files
 // on disk), after the worker has ended where it can be. Each file names at its top the break in the worker's code that
 // was made once to see that its attack notices, and what it said.
 package main
