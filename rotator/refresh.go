@@ -183,12 +183,13 @@ func (r *Rotator) spend(
 // post makes the one request of an attempt. Shutdown does not cancel it; its deadline lies well inside the claim. A claim
 // that has run too far, because this process was paused, is not used any more.
 func (r *Rotator) post(ctx context.Context, rec tokenworker.Record, set tokenworker.TokenSet) provider.Answer {
-	third := r.cfg.ClaimFor / 3
+	start, third := time.Now(), r.cfg.ClaimFor/3
 	left := rec.Claim.Until.Sub(r.cfg.Now()) - third
 	if left < third {
 		return provider.Answer{Outcome: provider.NotSpent, Code: codeTooLate}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
+	// From a time that was taken before the look at the claim: a pause since then leaves less, or nothing, to send in.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), start.Add(left))
 	defer cancel()
 	return r.providers.Refresh(ctx, rec.Key, set)
 }
