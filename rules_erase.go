@@ -9,8 +9,9 @@ import (
 const codeErased = "erased"
 
 // Erasing is the rule that ends the wait for revocations of a record which an erasure at the stamp has disconnected: a
-// tombstone is left, which the store may forget at remove. What is newer than the erasure is left alone.
-func Erasing(at Stamp, remove time.Time) Rule {
+// tombstone is left, which the store may forget at remove. What is newer than the erasure is left alone. The error is
+// [ErrFenced] while a set is due that was never tried, or an attempt is under way; at no time, if now is zero.
+func Erasing(at Stamp, now, remove time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
@@ -20,6 +21,9 @@ func Erasing(at Stamp, remove time.Time) Rule {
 		}
 		next := r.tombstone(remove)
 		if len(r.Revoke) > 0 {
+			if !now.IsZero() && (!r.RevokeAt.After(now) || r.Revoking != nil && now.Before(r.Revoking.Until)) {
+				return *r, 0, ErrFenced
+			}
 			next.FailureCode = cmp.Or(r.FailureCode, codeErased)
 		}
 		if len(next.Owed) > 0 { // DueWhileOwed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -110,10 +111,8 @@ func (r *erasure) revokeAll(ctx context.Context) error {
 		if err != nil || left == 0 || !r.cfg.Now().Before(until) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
@@ -127,12 +126,13 @@ func (r *erasure) revoke(ctx context.Context, rec tokenworker.Record) error {
 }
 
 // left counts what may still be done in time: rows whose next attempt comes before, events not settled, answers not stored.
+// A provider that is not enabled will not be by waiting.
 func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) {
 	for rec, err := range r.rows(ctx) {
 		if err != nil {
 			return n, err
 		}
-		if r.pending(&rec) && rec.RevokeAt.Before(until) {
+		if r.pending(&rec) && rec.RevokeAt.Before(until) && rec.FailureCode != string(provider.CodeNotEnabled) {
 			n++
 		}
 	}
@@ -150,11 +150,7 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 // entomb leaves a tombstone of each connection, whatever was revoked, and counts them. Retained older sets, once a store
 // keeps any, are to be deleted here.
 func (r *erasure) entomb(ctx context.Context) error {
-	err := r.each(ctx, r.pending, func(ctx context.Context, rec tokenworker.Record) error {
-		_, _, err := r.store.Update(ctx, rec, tokenworker.Erasing(r.Stamp, r.cfg.Now().Add(tokenworker.TombstoneAge)))
-		return err
-	})
-	if err != nil {
+	if err := r.each(ctx, r.pending, r.entombOne); err != nil {
 		return err
 	}
 	for rec, err := range r.rows(ctx) {
@@ -169,4 +165,32 @@ func (r *erasure) entomb(ctx context.Context) error {
 		r.connections++
 	}
 	return nil
+}
+
+// entombOne drops what a row still waits to have revoked, once all of it was tried: a refresh that was on its way may have
+// added its token at the last moment.
+func (r *erasure) entombOne(ctx context.Context, rec tokenworker.Record) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		now := r.cfg.Now()
+		_, _, err := r.store.Update(ctx, rec, tokenworker.Erasing(r.Stamp, now, now.Add(tokenworker.TombstoneAge)))
+		if !errors.Is(err, tokenworker.ErrFenced) {
+			return err
+		}
+		if err := r.revoke(ctx, rec); err != nil {
+			return err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits, or less when ctx ends, which is the error.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }

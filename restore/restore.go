@@ -174,7 +174,7 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 			return rec.Disconnect(&tokenworker.Disconnection{Event: event})
 		}, &r.report.Disconnected)
 		if err == nil && step.erase {
-			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
+			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, time.Time{}, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
 		}
 		if err != nil {
 			return rec, err

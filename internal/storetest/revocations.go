@@ -28,7 +28,7 @@ func revoked(done ...uint64) *updating {
 
 // erasing is an erasure at sequence 2, which no longer waits.
 func erasing() *updating {
-	return ruled(tokenworker.Erasing(event(2).Stamp, start.Add(90*24*time.Hour)))
+	return ruled(tokenworker.Erasing(event(2).Stamp, start.Add(30*time.Minute), start.Add(90*24*time.Hour)))
 }
 
 // tried is the end of attempt 1 to revoke, in which the sets of the acquisitions at these sequences could not be revoked.
@@ -107,8 +107,16 @@ func testRevocations(t *testing.T, store Store) {
 			when: revoked(1), want: tokenworker.Stale,
 		}, {
 			name:  "an erasure leaves a tombstone of what still waits",
-			given: append(disconnectedOnce, revoking(1, 0)),
+			given: append(disconnectedOnce, revoking(1, 0), tried(1)),
 			when:  erasing(), want: tokenworker.Applied,
+		}, {
+			name:  "but not before it was tried",
+			given: disconnectedOnce,
+			when:  erasing(), err: tokenworker.ErrFenced,
+		}, {
+			name:  "nor while it is",
+			given: append(disconnectedOnce, revoking(1, 0), tried(1), revoking(2, 29*time.Minute+30*time.Second)),
+			when:  erasing(), err: tokenworker.ErrFenced,
 		}, {
 			name:  "an erasure leaves the wait for a later disconnect alone",
 			given: append(disconnectedOnce, acquired(event(3)), disconnected(event(4))),
