@@ -32,7 +32,7 @@ import (
 )
 
 var erasure = promise{
-	name: "Erase", unit: "connections", usual: 60, full: 1000,
+	name: "erase", unit: "connections", usual: 60, full: 1000,
 	attacks: []attack{
 		{"two of five organizations erased, with kill -9 meanwhile; then repeats, replays of copied dead letters, a retired key", eraseOrganizations},
 		{"erasures during a refresh, at random offsets", eraseRefreshing},
