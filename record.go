@@ -19,6 +19,7 @@ const (
 	MaxSeen        = 64       // event ids remembered
 	SeenSpare      = 8        // of them, left to disconnects, which must not wait for room
 	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
+	MaxRetain      = 20       // token sets kept beside a record
 	MaxRevoke      = 4        // sealed sets waiting for revocation beside a current one; without one, one more
 )
 
@@ -203,8 +204,44 @@ type Record struct {
 	RefreshedAt time.Time // of the last refresh; zero: never
 	RemoveAt    time.Time // tombstones only: when the store may forget it
 
+	// Retained: token sets of the connection lie, or lay once, beside the record. See [RetainedSet].
+	Retained bool
+
+	// Retain is of a record that a rule returns, and is not stored: the record holds a new token set, which is to be kept
+	// beside it among the last so many. Zero: it is not kept, or not new.
+	Retain int
+
 	// Revision names the last write that changed the record, for stores that need it to make the next one conditional.
 	Revision AttemptID
+}
+
+// RetainedSet is a token set that is kept beside its connection's record, sealed, as long as it is among the last few. It is
+// written with the record that it was the current set of, in one atomic step, and all go in the step that makes the record
+// a tombstone.
+type RetainedSet struct {
+	Fence
+	Sealed    []byte
+	ExpiresAt time.Time // of the access token; zero: unknown
+	Scope     string
+	At        time.Time // when it was acquired or refreshed
+}
+
+// RetainedSet is the record's current set, as it is kept.
+func (r *Record) RetainedSet() RetainedSet {
+	at := r.AcquiredAt
+	if r.RefreshedAt.After(at) {
+		at = r.RefreshedAt
+	}
+	return RetainedSet{r.Fence, r.Sealed, r.ExpiresAt, r.Scope, at}
+}
+
+// History returns those of the sets kept beside the record that may be read: none once it is disconnected, and none from
+// before its last disconnect.
+func (r *Record) History(kept []RetainedSet) []RetainedSet {
+	if !r.live() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(kept), func(s RetainedSet) bool { return s.Stamp.Compare(r.Disconnected) <= 0 })
 }
 
 // Due is when the rotator should look at the record; zero: never.

@@ -30,6 +30,8 @@ type Acquisition struct {
 	// pending revocations stay. Otherwise they would kill the new grant and are dropped.
 	KeepRevocations bool
 
+	Retain int // among how many last sets of the connection this one is kept; 0: it is not
+
 	// CheckAt is when no request of a revocation that was begun before this acquisition is stored can still arrive. Where
 	// it could end the new grant, the set is due by then.
 	CheckAt time.Time
@@ -54,6 +56,7 @@ type Refresh struct {
 	RefreshedAt     time.Time
 	DueAt           time.Time
 	KeepRevocations bool // as in Acquisition
+	Retain          int  // as in Acquisition
 	Warned          bool // it is announced that the grant ends soon
 	Owed            *Owed
 }
@@ -128,6 +131,7 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
 		Siblings: r.Siblings, // KeepWork
 		Seen:     seen, Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
+		Retained: r.Retained || a.Retain > 0, Retain: a.Retain,
 	}
 	switch {
 	case a.KeepRevocations:
@@ -240,6 +244,7 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 		next.RefreshedAt, next.DueAt, next.Failures, next.FailureCode = f.RefreshedAt, f.DueAt, 0, ""
 		next.owe(f.Owed)
 		next.Warned = r.Warned || f.Warned
+		next.Retained, next.Retain = r.Retained || f.Retain > 0, f.Retain
 		if !f.KeepRevocations && !r.Disconnected.IsZero() && r.DueAt.After(f.RefreshedAt) {
 			next.DueAt = earlier(r.DueAt, f.DueAt) // forced; the check that follows a disconnect is still to come
 		}

@@ -63,6 +63,9 @@ type Policy struct {
 	// grant. False is the safe answer: revocations still pending when a connection comes back are dropped.
 	NarrowRevocation bool
 
+	// Retain is how many of a connection's last token sets are kept, the current one among them; 0: that alone.
+	Retain int
+
 	// CheckAfter is how long after a moment no request of a revocation that was begun before it can still arrive.
 	CheckAfter time.Duration
 }

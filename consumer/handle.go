@@ -194,7 +194,7 @@ func (w *Worker) acquire(
 	policy := w.cfg.Policy(e.Key.ProviderID)
 	a := &tokenworker.Acquisition{
 		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
-		KeepRevocations: policy.NarrowRevocation, CheckAt: w.cfg.Now().Add(policy.CheckAfter),
+		KeepRevocations: policy.NarrowRevocation, Retain: policy.Retain, CheckAt: w.cfg.Now().Add(policy.CheckAfter),
 	}
 	if !policy.Static {
 		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)

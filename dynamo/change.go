@@ -23,6 +23,7 @@ type change struct {
 	remove    []byte
 	add       string
 	condition string
+	beside    []types.TransactWriteItem // what is written together with it; usually nothing
 }
 
 // newChange begins a change that leads to next and carries the attempt's id.
@@ -81,8 +82,11 @@ func (c *change) expression() string {
 func limit(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
 
 // apply makes the change. When it took place, now or at an earlier try whose reply was lost, done is true. Otherwise
-// the condition failed, and found is the record as it is.
+// the condition failed, or a transaction on the same item was under way, and found is the record as it is.
 func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, found *tokenworker.Record, err error) {
+	if len(c.beside) > 0 {
+		return t.applyTogether(ctx, at, c)
+	}
 	_, err = t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(t.name),
 		Key:                                 at.attributes(),
@@ -95,10 +99,15 @@ func (t *Table) apply(ctx context.Context, at address, c *change) (done bool, fo
 		return true, nil, nil
 	}
 	var failed *types.ConditionalCheckFailedException
-	if !errors.As(err, &failed) {
+	var conflict *types.TransactionConflictException
+	switch {
+	case errors.As(err, &conflict):
+		found, err = t.record(ctx, at)
+	case errors.As(err, &failed):
+		found, err = decodeIfAny(failed.Item)
+	default:
 		return false, nil, classify(ctx, "updating an item", err)
 	}
-	found, err = decodeIfAny(failed.Item)
 	return found != nil && found.Revision == c.attempt, found, err
 }
 
@@ -139,12 +148,15 @@ func (t *Table) decide(ctx context.Context, at address, d decision) (tokenworker
 		if err := checkSizes(&next); err != nil {
 			return tokenworker.Record{}, 0, err
 		}
+		if c.beside, err = t.retains(ctx, at, d.current, &next); err != nil {
+			return tokenworker.Record{}, 0, err
+		}
 		done, found, err := t.apply(ctx, at, c)
 		if err != nil {
 			return tokenworker.Record{}, 0, err
 		}
 		if done {
-			next.Revision = d.attempt
+			next.Revision, next.Retain = d.attempt, 0
 			return next, verdict, nil
 		}
 		d.current, d.old = found, false

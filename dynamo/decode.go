@@ -47,6 +47,7 @@ func decode(it item) (tokenworker.Record, error) {
 		Failures:    d.count(fieldFailures),
 		FailureCode: d.text(fieldFailureCode),
 		Warned:      d.flag(d.item, fieldWarned.name()),
+		Retained:    d.flag(d.item, fieldRetained.name()),
 		Owed:        d.owed(),
 		AcquiredAt:  d.time(fieldAcquired),
 		RefreshedAt: d.time(fieldRefreshed),

@@ -8,6 +8,7 @@
 //
 //	org                    conn                       item
 //	<organization>         <provider>:<company>       a record
+//	<organization>         #set:<conn>#<fence>        a token set that is kept beside the record of that conn
 //	<organization>         #key                       the wrapped key "org/<organization>"
 //	#<kind>                <rest>                     the wrapped key "<kind>/<rest>", of any other kind
 //	#                      #settings                  the table's settings
@@ -43,6 +44,7 @@
 //	failures          N    in a row, to refresh or to revoke
 //	failure_code      S    of the last one
 //	warned            BOOL that the grant ends soon has been announced
+//	retained          BOOL token sets lie, or lay once, beside the record
 //	owed              L    of M: what is yet to be announced, oldest first: attempt B (16 bytes), by S, kinds L of S,
 //	                       stamp_epoch N, stamp_seq N, generation N, code S, at N
 //	written_by        B    16 random bytes: the attempt that wrote the item last; the record's revision
@@ -57,6 +59,10 @@
 //	acquired_at       N    the time of the acquisition event
 //	refreshed_at      N    of the last refresh
 //	remove_at         N    tombstones only: time to live
+//
+// A retained set: stamp_epoch N, stamp_seq N, generation N, retained_set B, retained_at N and, where there are any, expires_at N
+// and granted_scope S. Its fence in the sort key is the three numbers in hex, 16 digits each. It is written with its
+// record in one transaction, and only where a provider's sets are to be kept; the others' writes stay as they are.
 //
 // A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
 // layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given). A checkpoint: chain_number N, chain_seq N,

@@ -37,6 +37,12 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
 		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
+	if a.Retain > 0 {
+		c.write(fieldRetained)
+		if c.beside, err = t.retains(ctx, at, nil, &first); err != nil {
+			return 0, err
+		}
+	}
 	condition := newer + " AND " + unseen + " AND " + alone
 	if a.Spendable != (tokenworker.Fingerprint{}) {
 		condition += " AND " + unspent

@@ -46,6 +46,7 @@ const (
 	fieldFailures       field = ":failures"
 	fieldFailureCode    field = ":failure_code"
 	fieldWarned         field = ":warned"
+	fieldRetained       field = ":retained"
 	fieldOwed           field = ":owed"
 	fieldSeen           field = ":seen_ids"
 	fieldSpent          field = ":spent_prints"
@@ -135,9 +136,8 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 		v[fieldFailures] = limit(r.Failures)
 	}
 	v.text(fieldFailureCode, r.FailureCode)
-	if r.Warned {
-		v[fieldWarned] = yes()
-	}
+	v.flag(fieldWarned, r.Warned)
+	v.flag(fieldRetained, r.Retained)
 	v.owed(r.Owed)
 	if len(r.Seen) > 0 {
 		v[fieldSeen] = idSet(r.Seen)
@@ -153,6 +153,12 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	v.time(fieldRefreshed, r.RefreshedAt)
 	v.time(fieldRemove, r.RemoveAt)
 	return v
+}
+
+func (v fields) flag(f field, b bool) {
+	if b {
+		v[f] = yes()
+	}
 }
 
 func (v fields) text(f field, s string) {

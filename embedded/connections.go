@@ -74,8 +74,9 @@ func (s *Store) Update(
 		case next.Status == "": // what was not there is not there
 		case current != nil && reflect.DeepEqual(*current, next):
 		default:
-			err = writeRecord(ctx, st, &next)
+			err = writeWhole(ctx, st, current, &next)
 		}
+		next.Retain = 0
 		return decided{next, verdict}, err
 	})
 	return d.record, d.verdict, err

@@ -45,6 +45,7 @@ type recordJSON struct {
 	Failures    int        `json:"failures,omitzero"`
 	FailureCode string     `json:"failure_code,omitzero"`
 	Warned      bool       `json:"warned,omitzero"`
+	Retained    bool       `json:"retained,omitzero"`
 	Owed        []owedJSON `json:"owed,omitempty"`
 
 	AcquiredAt  unixTime `json:"acquired_at,omitzero"`
@@ -126,7 +127,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef,
 		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, RevokeSince: unixTime{r.RevokeSince}, Revoke: r.Revoke,
 		Claim: encodeClaim(r.Claim), Revoking: encodeClaim(r.Revoking),
-		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned,
+		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned, Retained: r.Retained,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
 	}
 	if s := r.Siblings; s != nil {
@@ -170,7 +171,7 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 		},
 		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time, Revoke: w.Revoke,
 		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(),
-		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned,
+		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned, Retained: w.Retained,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
 	}
 	if s := w.Siblings; s != nil {

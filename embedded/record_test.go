@@ -45,7 +45,7 @@ func fullRecord() tokenworker.Record {
 		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12)},
 		Claim:    &tokenworker.Claim{Owner: "replica-1", Attempt: attempt, At: at(4), Until: at(5), LastResort: true},
 		Revoking: &tokenworker.Claim{Owner: "replica-2", Attempt: attempt, At: at(6), Until: at(7)},
-		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true,
+		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true, Retained: true,
 		Owed: []tokenworker.Owed{{
 			Attempt: attempt, By: "replica-1", Kinds: []string{"refreshed", "recovered"},
 			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 17}, Generation: 2}, Code: "because", At: at(9),
@@ -59,7 +59,7 @@ func fullRecord() tokenworker.Record {
 func TestTheStoredFormOfARecordStaysAsItIs(t *testing.T) {
 	r := fullRecord()
 	for i, v := 0, reflect.ValueOf(r); i < v.NumField(); i++ {
-		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Revision" {
+		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Revision" && name != "Retain" {
 			t.Fatalf("the full record lacks %s", name)
 		}
 	}
@@ -143,7 +143,7 @@ func drawRecord(t *rapid.T) tokenworker.Record {
 		filled(r.Owed[0].Attempt[:])
 	}
 	r.Failures, r.FailureCode = rapid.IntRange(0, 1<<40).Draw(t, "failures"), text.Draw(t, "failure code")
-	r.Warned = rapid.Bool().Draw(t, "warned")
+	r.Warned, r.Retained = rapid.Bool().Draw(t, "warned"), rapid.Bool().Draw(t, "retained")
 	for range rapid.IntRange(0, tokenworker.MaxSeen).Draw(t, "seen") {
 		id := tokenworker.EventID{Time: rapid.Int64().Draw(t, "time")}
 		filled(id.Hash[:])

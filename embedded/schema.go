@@ -21,7 +21,8 @@ const (
 // A connection's row is its sealed set, and everything else as the JSON of [recordJSON]. due_at, subject and the conn
 // index only find rows; what they find is read from record. org and conn are escaped as in [tokenworker.Key.String], so
 // both together are a key's text form, and rows of one org sort by conn as DynamoDB's do. Rows that are never due are not
-// in the index that a sweep reads.
+// in the index that a sweep reads. A retained set's fence is its epoch, sequence and generation, 8 bytes each, big endian,
+// which sort as fences do.
 const schema = `
 CREATE TABLE connections (
 	org      TEXT NOT NULL,
@@ -36,6 +37,16 @@ CREATE TABLE connections (
 CREATE INDEX connections_conn ON connections (conn);
 CREATE INDEX connections_due ON connections (provider, due_at, org, conn) WHERE due_at IS NOT NULL;
 CREATE INDEX connections_subject ON connections (subject) WHERE subject IS NOT NULL;
+CREATE TABLE retained_sets (
+	org        TEXT NOT NULL,
+	conn       TEXT NOT NULL,
+	fence      BLOB NOT NULL,
+	sealed     BLOB NOT NULL,
+	expires_at INTEGER,
+	scope      TEXT NOT NULL,
+	at         INTEGER,
+	PRIMARY KEY (org, conn, fence)
+) WITHOUT ROWID;
 CREATE TABLE wrapped_keys (
 	name       TEXT PRIMARY KEY,
 	key_id     TEXT NOT NULL,

@@ -103,8 +103,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil { // from here on the writer waits itself
 		return dbError("connecting", err)
 	}
-	write, err := s.prepare(ctx, conn, beginImmediate, commit, selectRecord, upsertRecord, selectWrappedKey,
-		upsertWrappedKey, deleteWrappedKey, takeEpoch, selectCheckpoint, insertCheckpoint)
+	write, err := s.prepare(ctx, conn, beginImmediate, commit, savepoint, rollbackToPoint, releasePoint, selectRecord, upsertRecord,
+		insertRetained, pruneRetained, rewrapRetained, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
+		selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err
 	}
@@ -114,8 +115,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 	}
 	reading.SetMaxOpenConns(maxReaders)
 	reading.SetMaxIdleConns(maxReaders)
-	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectAll, selectDue, selectSiblings, selectSubject,
-		selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint, selectCheckpoints); err != nil {
+	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectAll, selectRetained, selectDue, selectSiblings,
+		selectSubject, selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint,
+		selectCheckpoints); err != nil {
 		return err
 	}
 	s.writer = startWriter(conn, write)

@@ -27,8 +27,8 @@ const (
 // for seconds.
 const lockEvery = time.Millisecond
 
-// operation reads rows, decides, and writes with at most one statement, so that it takes place whole or not at all. An
-// error of the decision (a lost fence, say) is its own; the rest of the batch goes on.
+// operation reads rows, decides, and writes with at most one statement, or several within a savepoint, so that it takes place
+// whole or not at all. An error of the decision (a lost fence, say) is its own; the rest of the batch goes on.
 type operation struct {
 	run  func(context.Context, statements) error
 	err  error      // what run returned, true once the batch is committed

@@ -240,6 +240,17 @@ func rate(n node) (float64, error) {
 	return 0, errors.New("not a number of requests a second")
 }
 
+// sets reads how many token sets are kept. One would be the current one alone.
+func sets(n node) (int, error) {
+	s, err := text(n)
+	if err == nil {
+		if i, err := strconv.Atoi(s); err == nil && 2 <= i && i <= tokenworker.MaxRetain {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("not a number of token sets, 2 to %d", tokenworker.MaxRetain)
+}
+
 func list(n node) ([]string, error) {
 	sequence, ok := n.Node.(*ast.SequenceNode)
 	if !ok {

@@ -38,6 +38,7 @@ var providerFields = map[string]setter{
 	"rate_limit":          field(rate, func(p *Provider) *float64 { return &p.RateLimit }),
 	"revocation_scope": field(word(RevokesToken, RevokesFamily, RevokesGrant),
 		func(p *Provider) *RevocationScope { return &p.RevocationScope }),
+	"retain": field(sets, func(p *Provider) *int { return &p.Retain }),
 	"disconnect_scope": field(word(DisconnectsConnection, DisconnectsCompany),
 		func(p *Provider) *DisconnectScope { return &p.DisconnectScope }),
 

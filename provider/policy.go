@@ -52,6 +52,8 @@ type Policy struct {
 
 	RevocationScope RevocationScope
 	DisconnectScope DisconnectScope
+
+	Retain int // how many of a connection's last token sets are kept, the current one among them; 0: that alone
 }
 
 // Rotates reports whether a refresh token must not be posted again freely once it may have been used.

@@ -3,6 +3,7 @@ package rewrap
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 type Left struct {
 	KeyID   string `json:"key_id"`
 	Records int    `json:"records"` // with at least one set
-	Sets    int    `json:"sets"`    // sealed token sets
+	Sets    int    `json:"sets"`    // sealed token sets, retained ones included
 	Keys    int    `json:"keys"`    // wrapped keys of the store: current data keys and event keys
 }
 
@@ -42,8 +43,12 @@ func Check(ctx context.Context, store Store, wrapper Wrapper) ([]Left, error) {
 		if err != nil {
 			return nil, err
 		}
+		kept, err := retained(ctx, store, rec)
+		if err != nil {
+			return nil, err
+		}
 		inRecord := map[string]bool{}
-		for _, sealed := range setsOf(rec) {
+		for _, sealed := range append(setsOf(rec), kept...) {
 			former, err := wrapper.FormerSetKey(rec.Key, sealed)
 			if err != nil {
 				former = Unreadable
@@ -76,7 +81,23 @@ func values(left map[string]*Left) func(yield func(Left) bool) {
 // setsOf are the sealed sets of a record.
 func setsOf(rec tokenworker.Record) [][]byte {
 	if rec.Sealed == nil {
-		return rec.Revoke
+		return slices.Clip(rec.Revoke)
 	}
 	return append(slices.Clip(rec.Revoke), rec.Sealed)
+}
+
+// retained are the sealed sets that are kept beside a record.
+func retained(ctx context.Context, store Store, rec tokenworker.Record) ([][]byte, error) {
+	if !rec.Retained {
+		return nil, nil
+	}
+	kept, err := store.Retained(ctx, rec.Key)
+	if err != nil {
+		return nil, fmt.Errorf("listing retained sets: %w", err)
+	}
+	var sealed [][]byte
+	for _, set := range kept {
+		sealed = append(sealed, set.Sealed)
+	}
+	return sealed, nil
 }

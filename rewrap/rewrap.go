@@ -16,9 +16,21 @@ import (
 
 // Store is where everything lies; the contract is that of internal/storetest.
 type Store interface {
+	Records
+	Keys
+}
+
+// Records are the store's part that holds token sets.
+type Records interface {
 	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
-	AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error]
 	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
+	Retained(ctx context.Context, k tokenworker.Key) ([]tokenworker.RetainedSet, error)
+	RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, set tokenworker.Rewrapped) error
+}
+
+// Keys are the store's part that holds wrapped keys.
+type Keys interface {
+	AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error]
 	PutWrappedKey(ctx context.Context, k tokenworker.WrappedKey, replaces []byte) (tokenworker.WrappedKey, error)
 }
 
@@ -141,7 +153,12 @@ func (r *run) records(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(g.Wait(), err)
 		}
-		g.Go(func() error { return r.record(ctx, rec) })
+		g.Go(func() error {
+			if err := r.record(ctx, rec); err != nil {
+				return err
+			}
+			return r.retained(ctx, rec)
+		})
 		r.count(func(result *Result) {
 			if result.Records++; result.Records%progressEvery == 0 {
 				r.log.InfoContext(ctx, "wrapping again", slog.Int("records", result.Records), slog.Int("sets", result.Sets),
@@ -155,7 +172,7 @@ func (r *run) records(ctx context.Context) error {
 // record wraps the sets of one record again.
 func (r *run) record(ctx context.Context, rec tokenworker.Record) error {
 	for round := 0; ; round++ {
-		sets, err := r.sets(ctx, rec)
+		sets, err := r.again(ctx, rec.Key, setsOf(rec))
 		switch {
 		case err != nil:
 			return r.failed(ctx, rec.Key.String(), err)
@@ -175,11 +192,37 @@ func (r *run) record(ctx context.Context, rec tokenworker.Record) error {
 	}
 }
 
-// sets wraps again what former keys wrap in a record, when it is that record's turn.
-func (r *run) sets(ctx context.Context, rec tokenworker.Record) ([]tokenworker.Rewrapped, error) {
+// retained wraps the sets again that are kept beside a record.
+func (r *run) retained(ctx context.Context, rec tokenworker.Record) error {
+	if !rec.Retained {
+		return nil
+	}
+	kept, err := r.store.Retained(ctx, rec.Key)
+	if err != nil {
+		return fmt.Errorf("listing retained sets: %w", err)
+	}
+	for _, set := range kept {
+		sets, err := r.again(ctx, rec.Key, [][]byte{set.Sealed})
+		if err != nil {
+			if err := r.failed(ctx, rec.Key.String(), err); err != nil {
+				return err
+			}
+		}
+		for _, s := range sets {
+			if err := r.store.RewrapRetained(ctx, rec.Key, set.Fence, s); err != nil {
+				return fmt.Errorf("storing a retained set: %w", err)
+			}
+			r.count(func(result *Result) { result.Sets++ })
+		}
+	}
+	return nil
+}
+
+// again wraps again those of a connection's sets that former keys wrap, when it is their turn.
+func (r *run) again(ctx context.Context, k tokenworker.Key, all [][]byte) ([]tokenworker.Rewrapped, error) {
 	var sets []tokenworker.Rewrapped
-	for _, sealed := range setsOf(rec) {
-		former, err := r.wrapper.FormerSetKey(rec.Key, sealed)
+	for _, sealed := range all {
+		former, err := r.wrapper.FormerSetKey(k, sealed)
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +234,7 @@ func (r *run) sets(ctx context.Context, rec tokenworker.Record) ([]tokenworker.R
 				return nil, err
 			}
 		}
-		again, err := r.wrapper.Set(ctx, rec.Key, sealed)
+		again, err := r.wrapper.Set(ctx, k, sealed)
 		if err != nil {
 			return nil, err
 		}

@@ -95,6 +95,16 @@ func connection(i int) tokenworker.Key {
 	return tokenworker.Key{OrgID: fmt.Sprintf("org-%d", i%orgs), ProviderID: "gusto", CompanyID: fmt.Sprintf("company-%d", i)}
 }
 
+// retainEvery: of every so many connections one keeps its last sets.
+const retainEvery = 5
+
+func retain(k tokenworker.Key) int {
+	if k.CompanyID[len(k.CompanyID)-1]%retainEvery == 0 { // of ten digits two
+		return 3
+	}
+	return 0
+}
+
 func event(k tokenworker.Key, sequence uint64) tokenworker.Event {
 	at := time.Unix(1_795_000_000+int64(sequence), 0)
 	return tokenworker.Event{
@@ -108,7 +118,9 @@ func (s site) acquire(ctx context.Context, sealer *kmsenc.Sealer, k tokenworker.
 	e := event(k, sequence)
 	sealed, err := sealer.Seal(ctx, k, tokenworker.Fence{Stamp: e.Stamp}, []byte(k.String()))
 	if err == nil {
-		_, err = s.Acquire(ctx, &tokenworker.Acquisition{Event: e, Sealed: sealed, DueAt: e.Entered, KeepRevocations: true})
+		_, err = s.Acquire(ctx, &tokenworker.Acquisition{
+			Event: e, Sealed: sealed, DueAt: e.Entered, KeepRevocations: true, Retain: retain(k),
+		})
 	}
 	return err
 }
@@ -149,6 +161,7 @@ func (s site) refresh(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworke
 	}
 	_, verdict, err := s.Update(ctx, rec, tokenworker.Committing(&tokenworker.Refresh{
 		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: claim.Attempt, RefreshedAt: rec.Entered, DueAt: rec.Entered,
+		Retain: retain(rec.Key),
 	}))
 	if err == nil && verdict == tokenworker.Stale {
 		err = errors.New("a refresh was fenced off")
@@ -156,8 +169,17 @@ func (s site) refresh(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworke
 	return err
 }
 
-// open opens every set of a record.
-func open(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworker.Record) error {
+// open opens every set of a record, and every one beside it.
+func (s site) open(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworker.Record) error {
+	kept, err := s.Retained(ctx, rec.Key)
+	if err != nil {
+		return err
+	}
+	for _, set := range kept {
+		if _, err := sealer.Open(ctx, rec.Key, set.Fence, set.Sealed); err != nil {
+			return err
+		}
+	}
 	if rec.Sealed != nil {
 		plain, err := sealer.Open(ctx, rec.Key, rec.Fence, rec.Sealed)
 		if err != nil {
@@ -187,7 +209,7 @@ func (s site) traffic(ctx context.Context, n int, opened *atomic.Int64) func() e
 				k := connection(rand.IntN(n/workers)*workers + w)
 				rec, err := s.Get(context.WithoutCancel(ctx), k)
 				if err == nil {
-					err = open(context.WithoutCancel(ctx), sealer, rec)
+					err = s.open(context.WithoutCancel(ctx), sealer, rec)
 				}
 				opened.Add(1)
 				if err == nil {

@@ -280,7 +280,8 @@ func (r *Rotator) refreshed(
 	}
 	return &tokenworker.Refresh{
 		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: rec.Claim.Attempt, Details: set.Details(),
-		RefreshedAt: now, DueAt: dueAfterAnswer(policy, rec.Key, now, answer), KeepRevocations: policy.RevokesNarrowly(), Warned: warn,
+		RefreshedAt: now, DueAt: dueAfterAnswer(policy, rec.Key, now, answer), KeepRevocations: policy.RevokesNarrowly(),
+		Retain: policy.Retain, Warned: warn,
 		Owed: r.owed(rec.Claim.Attempt, rec.Next(), "", kinds...),
 	}, nil
 }

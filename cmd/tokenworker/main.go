@@ -80,7 +80,7 @@ func (a *app) root() *cli.Command {
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			a.demoCommand(), a.devCommand(), a.runCommand(),
-			a.publishCommand(), a.refreshCommand(), a.disconnectCommand(), a.listCommand(), a.inspectCommand(), a.dlqCommand(),
+			a.publishCommand(), a.refreshCommand(), a.disconnectCommand(), a.listCommand(), a.inspectCommand(), a.historyCommand(), a.dlqCommand(),
 			a.eraseCommand(), a.exportCommand(),
 			a.setupCommand(), a.doctorCommand(), a.keysCommand(), a.auditCommand(), a.restoreCommand(), a.rewrapCommand(),
 			a.providersCommand(),

@@ -72,6 +72,7 @@ type providerView struct {
 	IdleExpiry        string                   `json:"idle_expiry,omitempty"`
 	HardExpiry        string                   `json:"hard_expiry,omitempty"`
 	RateLimit         float64                  `json:"rate_limit,omitempty"` // requests a second
+	Retain            int                      `json:"retain,omitempty"`     // token sets kept
 	ReauthCodes       []string                 `json:"reauth_codes,omitempty"`
 	Unverified        []string                 `json:"unverified,omitempty"` // fields; "all" stands for all
 	Notes             string                   `json:"notes,omitempty"`
@@ -84,7 +85,7 @@ func viewProvider(p *provider.Provider) providerView {
 		Grace: lengthOf(p.GracePeriod), Margin: lengthOf(p.Margin), FalseInvalidGrant: p.FalseInvalidGrant,
 		Revokes: p.Revokes(), RevocationScope: p.RevocationScope, DisconnectScope: p.DisconnectScope, Introspects: p.Introspects(),
 		AssumedLifetime: lengthOf(p.AssumedLifetime), LeadCap: lengthOf(p.LeadCap),
-		IdleExpiry: lengthOf(p.IdleExpiry), HardExpiry: lengthOf(p.HardExpiry), RateLimit: p.RateLimit,
+		IdleExpiry: lengthOf(p.IdleExpiry), HardExpiry: lengthOf(p.HardExpiry), RateLimit: p.RateLimit, Retain: p.Retain,
 		ReauthCodes: p.ReauthCodes(), Unverified: p.Unverified, Notes: p.Notes, Sources: p.Sources,
 	}
 }

@@ -191,6 +191,7 @@ func (f *workerFlags) newWorker(
 			policy, _ := gateway.Policy(id)
 			return consumer.Policy{
 				Static: !policy.Rotates(), NarrowRevocation: policy.RevokesNarrowly(), CheckAfter: w.rotator.SettledAfter(policy),
+				Retain: policy.Retain,
 			}
 		},
 		Identify: w.identify, VerifyIDToken: verifier{gateway}.verify,

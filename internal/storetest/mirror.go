@@ -165,6 +165,7 @@ func normal(r tokenworker.Record) tokenworker.Record {
 		s.Entered, s.At, s.Until = second(s.Entered), second(s.At), second(s.Until)
 		r.Siblings = &s
 	}
+	r.Retain = 0 // what a rule says to the store
 	r.Owed = slices.Clone(r.Owed)
 	for i := range r.Owed {
 		r.Owed[i].At = second(r.Owed[i].At)

@@ -53,6 +53,14 @@ type Store interface {
 	// that returns the zero record makes none. Errors: the rule's own, ErrTooLarge.
 	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 
+	// Retained returns the token sets that are kept beside a record, the newest first. Which they are is decided by the rules
+	// ([tokenworker.Record.Retain]), and they change in the same atomic step as the record: a set that becomes current is
+	// added, the oldest go that are too many, and all go from beside a tombstone.
+	Retained(ctx context.Context, k tokenworker.Key) ([]tokenworker.RetainedSet, error)
+
+	// RewrapRetained replaces a retained set, unless it is no longer as it was, or there at all. Errors: ErrTooLarge.
+	RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, set tokenworker.Rewrapped) error
+
 	// Due yields the keys of one provider's connections that are due at a time, soonest first, from one of its shards. It
 	// may name one that is no longer due, and may miss one that became due within the last seconds. What is not due costs
 	// it nothing, however much is stored. After an error, the last thing it yields, it stops.

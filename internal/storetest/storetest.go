@@ -33,6 +33,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"wrapped keys", testWrappedKeys},
 		{"audit checkpoints", testCheckpoints},
 		{"wrapping again", testRewrapping},
+		{"retained sets", testRetained},
 		{"epochs", testEpochs},
 		{"races", testRaces},
 		{"histories", testHistories},

@@ -20,6 +20,7 @@ import (
 type memory struct {
 	mu        sync.Mutex
 	records   map[tokenworker.Key]*tokenworker.Record
+	beside    map[tokenworker.Key][]tokenworker.RetainedSet
 	keys      map[string]tokenworker.WrappedKey
 	providers map[string]bool
 	chain     []tokenworker.AuditCheckpoint // sorted
@@ -64,8 +65,43 @@ func TestStateHashSeesEveryPart(t *testing.T) {
 }
 
 func newMemory() *memory {
-	return &memory{records: make(map[tokenworker.Key]*tokenworker.Record), keys: make(map[string]tokenworker.WrappedKey),
-		providers: make(map[string]bool)}
+	return &memory{
+		records: make(map[tokenworker.Key]*tokenworker.Record), beside: make(map[tokenworker.Key][]tokenworker.RetainedSet),
+		keys: make(map[string]tokenworker.WrappedKey), providers: make(map[string]bool),
+	}
+}
+
+// put stores a record and what is kept beside it.
+func (m *memory) put(r tokenworker.Record) {
+	switch {
+	case r.Retain > 0:
+		sets := append([]tokenworker.RetainedSet{r.RetainedSet()}, m.beside[r.Key]...)
+		m.beside[r.Key] = sets[:min(len(sets), r.Retain)]
+	case r.Status == tokenworker.Disconnected:
+		delete(m.beside, r.Key)
+	}
+	r.Retain = 0
+	m.records[r.Key] = &r
+}
+
+func (m *memory) Retained(ctx context.Context, k tokenworker.Key) ([]tokenworker.RetainedSet, error) {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	return slices.Clone(m.beside[k]), err
+}
+
+func (m *memory) RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, set tokenworker.Rewrapped) error {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if len(set.New) > tokenworker.MaxSealedBytes {
+		return tokenworker.ErrTooLarge
+	}
+	for i, s := range m.beside[k] {
+		if s.Fence == f && bytes.Equal(s.Sealed, set.Old) {
+			m.beside[k][i].Sealed = set.New
+		}
+	}
+	return err
 }
 
 func (m *memory) lock(ctx context.Context) (unlock func(), err error) {
@@ -84,7 +120,7 @@ func (m *memory) Acquire(ctx context.Context, a *tokenworker.Acquisition) (token
 	}
 	next, v, err := m.records[a.Key].Acquire(a)
 	if err == nil {
-		m.records[a.Key] = &next
+		m.put(next)
 	}
 	return v, err
 }
@@ -97,7 +133,7 @@ func (m *memory) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (
 	}
 	next, v, err := m.records[d.Key].Disconnect(d)
 	if err == nil {
-		m.records[d.Key] = &next
+		m.put(next)
 	}
 	return v, err
 }
@@ -172,7 +208,8 @@ func (m *memory) Update(
 		}
 	}
 	if next.Status != "" {
-		m.records[rec.Key] = &next
+		m.put(next)
+		next.Retain = 0
 	}
 	return next, v, nil
 }

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestTheLastSetsOfAConnectionAreKeptUntilItIsDisconnected(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "providers.yaml")
+	if err := os.WriteFile(file, []byte("providers:\n  demo:\n    retain: 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newDev(t)
+	p.env = append(p.env, "TOKENWORKER_PROVIDERS="+file)
+	p.startDev()
+	p.must("", "publish", "acquired", granting, "--demo-grant", "--wait")
+	p.must("token", "publish", "acquired", connection, "--wait") // of a provider that keeps none
+	for range 3 {
+		p.must("", "refresh", granting, "--wait")
+	}
+	sets := objects(t, p.must("", "history", granting, "--json"))
+	if len(sets) != 3 {
+		t.Fatalf("%d sets kept, want 3: %v", len(sets), sets)
+	}
+	for i, set := range sets {
+		expectFields(t, set, map[string]any{"sequence": 1, "generation": 3 - i, "current": i == 0})
+	}
+	if kept := p.must("", "history", connection, "--json"); kept != "" {
+		t.Errorf("a provider without retain keeps %s", kept)
+	}
+	p.must("", "publish", "disconnect", granting, "--wait")
+	if kept := p.must("", "history", granting, "--json"); kept != "" {
+		t.Errorf("of a disconnected connection there is %s", kept)
+	}
+	if o := p.run("", "history", "acme:demo:nobody"); o.code != 1 {
+		t.Errorf("of no connection: exit code %d", o.code)
+	}
+}
