@@ -48,7 +48,7 @@ type Config struct {
 	// AtOnce bounds the requests under way; default 10,000. What comes on top is answered as unavailable.
 	AtOnce int
 
-	// Wait bounds a read, most of which is for a refresh; default 10 s.
+	// Wait bounds a read, three quarters of which are for the store and a refresh; default 10 s.
 	Wait time.Duration
 
 	// Grace is how long Run waits, after its context has ended, for what is under way; default 25 s.

@@ -199,10 +199,14 @@ func TestWithoutARefreshTheTokenThatStillWorksIsServed(t *testing.T) {
 			}
 			return rec, err
 		}},
+		{"the provider hangs", func(r *rig, _ tokenworker.Fence) (tokenworker.Record, error) {
+			<-r.t.Context().Done()
+			return tokenworker.Record{}, tokenworker.ErrUnavailable
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
-			r.start(func(cfg *access.Config) { cfg.Wait = 200 * time.Millisecond })
+			r.start(func(cfg *access.Config) { cfg.Wait = time.Second })
 			fence := r.acquire()
 			r.refresher.do = func(_ context.Context, _ tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
 				return c.do(r, from)

@@ -51,9 +51,13 @@ func entry(q *events.GetRequest, t events.AccessToken, code events.GetCode, at t
 	return e
 }
 
-// read decides what the reader gets. Each read looks at the record, so that a disconnect anywhere ends it.
+// read decides what the reader gets. Each read looks at the record, so that a disconnect anywhere ends it. For the store and
+// for a refresh it waits three quarters of the time that an answer may take: the rest is for opening, recording and sealing,
+// so that a provider that hangs keeps nobody from the token that still works.
 func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.AccessToken, events.GetCode) {
-	rec, err := s.looks.get(ctx, q.Key)
+	waiting, cancel := context.WithTimeout(ctx, s.cfg.Wait*3/4)
+	defer cancel()
+	rec, err := s.looks.get(waiting, q.Key)
 	if errors.Is(err, tokenworker.ErrNotFound) {
 		return events.AccessToken{}, events.GetNotFound
 	} else if err != nil {
@@ -65,7 +69,7 @@ func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.Access
 		return held.token, code
 	}
 	if held.refreshable {
-		if newer, ok := s.successor(ctx, rec); ok {
+		if newer, ok := s.successor(waiting, rec); ok {
 			held.token.Value.Wipe()
 			if held, code = s.open(ctx, newer); code != "" {
 				return events.AccessToken{}, code

@@ -88,16 +88,19 @@ func (r *refresher) times() int {
 	return len(r.asked)
 }
 
-// trail is an audit trail in memory.
+// trail is an audit trail in memory, which takes nothing from whoever has no time left.
 type trail struct {
 	mu      sync.Mutex
 	entries []tokenworker.AuditEntry
 	err     error
 }
 
-func (a *trail) Record(_ context.Context, e tokenworker.AuditEntry) error {
+func (a *trail) Record(ctx context.Context, e tokenworker.AuditEntry) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	a.entries = append(a.entries, e)
 	return a.err
 }
