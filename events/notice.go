@@ -54,7 +54,7 @@ type StoredData struct {
 // DisconnectedData is the data of a [Disconnected] notice.
 type DisconnectedData struct {
 	Cause
-	Reason string `json:"reason,omitempty"` // the request's
+	Reason string `json:"reason,omitempty"` // the request's; or "sibling" or "provider", where nobody asked
 
 	// ToRevoke is how many token sets wait for the provider to revoke them. A [Revoked] or [RevokeFailed] notice of the same
 	// stamp follows once they do not; with none, nothing follows.

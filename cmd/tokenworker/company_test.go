@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -29,9 +28,7 @@ func (f *finch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch r.URL.Path {
 	case "/introspect":
-		_ = json.NewEncoder(w).Encode(map[string]any{
-			"company_id": "company-9", "connection_id": "conn-9", "connection_status": map[string]string{"status": "connected"},
-		})
+		_, _ = w.Write([]byte(`{"company_id": "company-9", "connection_id": "conn-9", "connection_status": {"status": "connected"}}`))
 	case "/disconnect":
 		f.ended = true
 		f.revoked++

@@ -5,7 +5,10 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	BREAKS
+//	messages are deleted, not overwritten               6 of 20: "1.blk holds bytes of erased message 4"
+//	dead letters are not looked through for keys        replays bring connections back: "org-0:provider:15 is active"
+//	a tombstone forgets the ids of events               repeats bring connections back: "org-0:provider:0 is active"
+//	a tombstone is left whatever was tried              3 of 20: "was erased, and a token of 2 lives": the refresh's own
 
 import (
 	"bytes"
