@@ -3,6 +3,7 @@ package tokenworker
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Remembering is the rule that puts back ids which the record of k has forgotten, because its store was restored to an earlier
@@ -24,6 +25,20 @@ func Remembering(ids []EventID) Rule {
 			next.Seen = next.Seen[:MaxSeen]
 		}
 		return next, verdict, nil
+	}
+}
+
+// Leaving is the rule for a set that is on record as ended at its provider, which happens under the set's own stamp ([Ended]):
+// it is disconnected, whatever is under way, and what there is to revoke is due at a time.
+func Leaving(at Stamp, due time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Stamp != at || !r.live() {
+			return *r, Stale, nil
+		}
+		return r.disconnected(at, r.Entered, due), Applied, nil
 	}
 }
 

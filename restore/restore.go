@@ -180,6 +180,12 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 			return rec, err
 		}
 	}
+	if rec.Status != "" && rec.Stamp == h.gone.Stamp {
+		var err error
+		if rec, err = r.apply(ctx, rec, tokenworker.Leaving(rec.Stamp, r.cfg.Now()), &r.report.Disconnected); err != nil {
+			return rec, err
+		}
+	}
 	var ids []tokenworker.EventID
 	for _, p := range h.ids {
 		if p.at.Compare(newer(h.erased.Stamp, h.gone.Stamp)) <= 0 {

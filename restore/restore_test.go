@@ -12,8 +12,10 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/audit"
+	"github.com/tokenworker/tokenworker/dynamo"
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/kmsenc"
+	"github.com/tokenworker/tokenworker/localstack"
 	"github.com/tokenworker/tokenworker/restore"
 )
 
@@ -21,10 +23,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+// store is what the tests ask of one.
+type store interface {
+	restore.Store
+	audit.KeyStore
+	kmsenc.KeyStore
+	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
+}
+
 // rig is a store as it was at a backup, and the trail of what came after.
 type rig struct {
 	t       *testing.T
-	db      *embedded.Store
+	db      store
 	sealer  *kmsenc.Sealer
 	keys    *audit.Keys
 	records []audit.Record
@@ -39,6 +49,11 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { must(t, db.Close()) })
 	service, err := embedded.CreateKeyFile(filepath.Join(dir, "key.json"))
 	must(t, err)
+	return rigOn(t, db, service)
+}
+
+func rigOn(t *testing.T, db store, service tokenworker.KeyService) *rig {
+	t.Helper()
 	keys, err := audit.OpenKeys(t.Context(), db, service)
 	must(t, err)
 	return &rig{t: t, db: db, sealer: kmsenc.New(service, db, kmsenc.Config{}), keys: keys, next: 1}
@@ -165,6 +180,27 @@ func TestADisconnectOnRecordIsReplayed(t *testing.T) {
 	must(t, r.tryAcquire(r.event(k)))
 	if rec := r.get(k); rec.Status != tokenworker.Active {
 		t.Errorf("a new grant leaves the record %s", rec.Status)
+	}
+}
+
+func TestASetThatEndedAtItsProviderIsNotServed(t *testing.T) {
+	r := newRig(t)
+	k, claimed := key("ended"), key("claimed")
+	for _, k := range []tokenworker.Key{k, claimed} {
+		e := r.acquire(k)
+		e.ID = tokenworker.EventID{} // nobody asked for it
+		r.recorded(tokenworker.AuditDisconnect, e)
+	}
+	_, _, err := r.db.Update(t.Context(), r.get(claimed), tokenworker.Claiming(r.get(claimed).Fence,
+		tokenworker.Claim{Attempt: tokenworker.NewAttemptID()}, tokenworker.Fingerprint{1}, tokenworker.AttemptID{}))
+	must(t, err)
+	if report := r.restore(nil); report.Disconnected != 2 || report.Unsettled != 0 {
+		t.Errorf("report %+v", report)
+	}
+	for _, k := range []tokenworker.Key{k, claimed} {
+		if rec := r.get(k); rec.Status != tokenworker.Disconnecting || rec.Sealed != nil {
+			t.Errorf("the record is %s", rec.Status)
+		}
 	}
 }
 
@@ -305,5 +341,40 @@ func TestADryRunSaysTheSameAndWritesNothing(t *testing.T) {
 	}
 	if wet := r.restore([]tokenworker.Key{never}); wet != dry {
 		t.Errorf("a dry run says %+v, and what is done is %+v", dry, wet)
+	}
+}
+
+func TestATableIsRestoredAsAFileIs(t *testing.T) {
+	client, config := dynamo.NewClient(localstack.Config(t)), dynamo.Config{TableName: localstack.UniqueName(t, "restore")}
+	must(t, dynamo.Setup(t.Context(), client, config))
+	table, err := dynamo.Open(t.Context(), client, config)
+	must(t, err)
+	service, err := embedded.CreateKeyFile(filepath.Join(t.TempDir(), "key.json"))
+	must(t, err)
+
+	r := rigOn(t, table, service)
+	gone, erased, never, stays := key("gone"), key("erased"), key("never-heard-of"), key("stays")
+	for _, k := range []tokenworker.Key{gone, erased, stays} {
+		r.acquire(k)
+	}
+	came := r.event(never)
+	r.recorded(tokenworker.AuditWrite, came)
+	r.recorded(tokenworker.AuditDisconnect, r.event(never))
+	r.recorded(tokenworker.AuditDisconnect, r.event(gone))
+	r.recorded(tokenworker.AuditErase, r.event(erased))
+
+	want := restore.Report{Rows: 4, Erased: 1, Disconnected: 3, Remembered: 1, Unsettled: 1}
+	dry := r.restore([]tokenworker.Key{never}, func(c *restore.Config) { c.DryRun = true })
+	if wet := r.restore([]tokenworker.Key{never}); wet != want || dry != want {
+		t.Errorf("report %+v, dry %+v; want %+v", wet, dry, want)
+	}
+	came.Stamp = r.event(never).Stamp
+	must(t, r.tryAcquire(came)) // an outbox's repeat
+	for k, status := range map[tokenworker.Key]tokenworker.Status{
+		gone: tokenworker.Disconnecting, erased: tokenworker.Disconnected, never: tokenworker.Disconnecting, stays: tokenworker.Active,
+	} {
+		if rec := r.get(k); rec.Status != status || (rec.Claim != nil) != (k == stays) {
+			t.Errorf("%s is %s, claimed as %+v", k, rec.Status, rec.Claim)
+		}
 	}
 }
