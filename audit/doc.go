@@ -33,11 +33,13 @@
 // and the checkpoints in the store, and have the signing key, which rests wrapped by the key service. [Trail.Verify] finds:
 //
 //   - a record that was altered, or put in another's place: the hash at its sequence differs;
-//   - a record that is missing: the sequences have a gap, or begin after one that is not old enough to be gone;
+//   - a record that is missing: the sequences have a gap, or begin after one that is not old enough to be gone. A checkpoint
+//     covers half an hour's records at most, so its own time tells whether those it covers are;
 //   - a tail that was cut off: the newest checkpoint is past the end;
-//   - a checkpoint that was altered, or that is missing between two others.
+//   - a checkpoint that was altered, or that is missing between two others or where its chain begins.
 //
-// Records past the newest checkpoint, half a minute's as a rule, hang together by their sequences only. And whoever can
+// Records past the newest checkpoint, half a minute's as a rule, hang together by their sequences only; so do those at the
+// other end, up to half an hour's, that are about to be gone by age as what their hash leads back to is already. And whoever can
 // write the store can remove the newest checkpoints: SECURITY.md says so.
 //
 // # State, replicas, crashes

@@ -10,8 +10,10 @@ import (
 	"github.com/tokenworker/tokenworker"
 )
 
-// maxLinks is how many records one checkpoint covers at most: 16 KiB of links, far below an item's limit.
-const maxLinks = 4096
+const (
+	maxLinks = 4096          // records that one checkpoint covers at most: 16 KiB of links, far below an item's limit
+	maxSpan  = agedSlack / 2 // between the first and the last of them: then age removes them together, as Verify sees it
+)
 
 // keepChain extends the chain at every interval until ctx ends, and once more then.
 func (t *Trail) keepChain(ctx context.Context) {
@@ -64,6 +66,7 @@ func (t *Trail) Extend(ctx context.Context, age time.Duration) error {
 		return nil
 	}
 	var links []byte
+	var since time.Time // when the first of them was recorded
 	for m, err := range t.messages(ctx, at.sequence+1, "") {
 		if err != nil {
 			return err
@@ -71,17 +74,19 @@ func (t *Trail) Extend(ctx context.Context, age time.Duration) error {
 		if m.sequence != at.sequence+1 {
 			return &BreakError{at.sequence + 1, brokenGap}
 		}
-		if len(links) == 0 && t.cfg.Now().Sub(m.entered) < age {
-			return nil
-		}
-		at = at.next(m)
-		links = append(links, at.short()...)
-		if len(links) == maxLinks*tokenworker.AuditLinkBytes {
+		if len(links) == maxLinks*tokenworker.AuditLinkBytes || len(links) > 0 && m.entered.Sub(since) > maxSpan {
 			if err := t.put(ctx, at, links); err != nil {
 				return err
 			}
 			links = nil
 		}
+		if len(links) == 0 {
+			if since = m.entered; t.cfg.Now().Sub(since) < age {
+				return nil
+			}
+		}
+		at = at.next(m)
+		links = append(links, at.short()...)
 	}
 	if len(links) == 0 {
 		return nil

@@ -37,13 +37,13 @@ func (t *Trail) Verify(ctx context.Context) (Report, error) {
 	} else if err != nil {
 		return Report{}, err
 	}
-	first, _, err := t.Sequences(ctx)
+	first, last, err := t.Sequences(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	v := &verification{
 		trail: t, at: firstLink(newest.Chain, 0), exact: newest.Chain == 1, newest: newest.Sequence,
-		report: Report{Chain: newest.Chain, First: first, PublicKey: t.keys.Public()},
+		report: Report{Chain: newest.Chain, First: last + 1, PublicKey: t.keys.Public()},
 	}
 	if newest.Sequence > 0 {
 		v.report.NewestHash = newest.Hash[:]
@@ -51,14 +51,23 @@ func (t *Trail) Verify(ctx context.Context) (Report, error) {
 	next, stop := iter.Pull2(t.store.Checkpoints(ctx, newest.Chain))
 	defer stop()
 	v.more = next
-	if err := v.begin(first); err != nil {
+	if err := v.pass(first); err != nil { // these may be many, and records age meanwhile
 		return v.report, err
 	}
+	begun := false
 	for m, err := range t.messages(ctx, first, "") {
+		if err == nil && !begun {
+			begun, err = true, v.begin(m.sequence)
+		}
 		if err == nil {
 			err = v.record(m)
 		}
 		if err != nil {
+			return v.report, err
+		}
+	}
+	if !begun {
+		if err := v.begin(last + 1); err != nil {
 			return v.report, err
 		}
 	}
@@ -87,7 +96,9 @@ func (v *verification) step() error {
 		return err
 	case !v.trail.keys.verify(c):
 		return &BreakError{c.Sequence, brokenSignature}
-	case v.report.Checkpoints > 0 && c.After() > v.ahead.Sequence, v.report.Checkpoints == 0 && c.After() > 0 && c.Chain == 1:
+	case v.report.Checkpoints > 0 && c.After() > v.ahead.Sequence,
+		v.report.Checkpoints == 0 && c.Chain == 1 && c.After() > 0,
+		v.report.Checkpoints == 0 && c.Chain > 1 && len(c.Links) > 0: // Begin left one without
 		return &BreakError{c.Sequence, brokenCheckpoint}
 	}
 	v.report.Checkpoints++
@@ -95,28 +106,41 @@ func (v *verification) step() error {
 	return nil
 }
 
-// begin passes the checkpoints before the first record that is kept. What they cover must be old enough to be gone.
-func (v *verification) begin(first uint64) error {
-	oldest := v.trail.cfg.Now().Add(-streams.AuditAge).Add(agedSlack)
+// pass passes the checkpoints before the first record that is kept. What they cover must be old enough to be gone.
+func (v *verification) pass(first uint64) error {
 	for {
-		if err := v.step(); err != nil {
-			return err
+		if v.ahead == nil || v.ahead.Sequence < first {
+			if err := v.step(); err != nil {
+				return err
+			}
 		}
 		if v.ahead == nil || v.ahead.Sequence >= first {
-			break
+			return nil
 		}
-		if v.ahead.Recorded.After(oldest) && len(v.ahead.Links) > 0 { // without links it is where a chain begins
+		if v.young(*v.ahead) {
 			return &BreakError{v.ahead.Sequence, brokenGap}
 		}
 		v.at, v.exact = linkAt(*v.ahead), true
 	}
-	if v.exact = v.exact && v.at.sequence+1 == first; !v.exact {
-		if v.ahead == nil {
-			return &BreakError{v.at.sequence + 1, brokenGap}
-		}
-		v.at.sequence = first - 1
+}
+
+// begin comes to the first record that is kept. Those before it that the checkpoint ahead covers too must be old enough.
+func (v *verification) begin(first uint64) error {
+	if err := v.pass(first); err != nil {
+		return err
 	}
+	v.report.First = first
+	if v.at.sequence+1 < first && (v.ahead == nil || v.young(*v.ahead)) {
+		return &BreakError{v.at.sequence + 1, brokenGap}
+	}
+	v.exact = v.exact && v.at.sequence+1 == first
+	v.at.sequence = first - 1
 	return nil
+}
+
+// young reports whether none of the records that a checkpoint covers can be gone by age. It covers none where a chain begins.
+func (v *verification) young(c tokenworker.AuditCheckpoint) bool {
+	return len(c.Links) > 0 && c.Recorded.After(v.trail.cfg.Now().Add(agedSlack-streams.AuditAge))
 }
 
 // record goes past one record, and past the checkpoint there.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/embedded"
@@ -68,6 +69,8 @@ func TestWhatIsDoneToTheFilesOfTheTrailShows(t *testing.T) {
 			return ms
 		}, 8},
 		{"the beginning is removed", func(ms []natstest.Stored) []natstest.Stored { return ms[6:] }, 4},
+		{"the first record is removed", func(ms []natstest.Stored) []natstest.Stored { return ms[1:] }, 1},
+		{"all before the first checkpoint's record are removed", func(ms []natstest.Stored) []natstest.Stored { return ms[3:] }, 1},
 		{"the tail is cut off after the newest checkpoint's record but one", func(ms []natstest.Stored) []natstest.Stored {
 			return ms[:9]
 		}, 10},
@@ -139,12 +142,13 @@ func TestNobodyEmptiesTheTrailWithOneRequest(t *testing.T) {
 // edited is a store whose checkpoints somebody has changed.
 type edited struct {
 	*rig
+	chain  uint64
 	change func([]tokenworker.AuditCheckpoint) []tokenworker.AuditCheckpoint
 }
 
 func (e edited) all(ctx context.Context) []tokenworker.AuditCheckpoint {
 	var all []tokenworker.AuditCheckpoint
-	for c, err := range e.db.Checkpoints(ctx, 1) {
+	for c, err := range e.db.Checkpoints(ctx, e.chain) {
 		must(e.t, err)
 		all = append(all, c)
 	}
@@ -203,7 +207,7 @@ func TestWhatIsDoneToCheckpointsShows(t *testing.T) {
 		}, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := r.open(edited{r, c.change}).Verify(t.Context())
+			_, err := r.open(edited{r, 1, c.change}).Verify(t.Context())
 			requireBroken(t, err, c.at)
 		})
 	}
@@ -215,7 +219,7 @@ func TestACheckpointOfAnotherKeyIsNotBelieved(t *testing.T) {
 	other.extend()
 	forged, err := other.db.LastCheckpoint(t.Context())
 	must(t, err)
-	_, err = r.open(edited{r, func(cs []tokenworker.AuditCheckpoint) []tokenworker.AuditCheckpoint {
+	_, err = r.open(edited{r, 1, func(cs []tokenworker.AuditCheckpoint) []tokenworker.AuditCheckpoint {
 		cs[2] = forged
 		return cs
 	}}).Verify(t.Context())
@@ -238,6 +242,53 @@ func TestRecordsThatAgeRemovedAreNotMissed(t *testing.T) {
 	r.now = time.Now().Add(streams.AuditAge - 2*time.Hour)
 	_, err := r.Verify(t.Context())
 	requireBroken(t, err, 4)
+}
+
+func TestACheckpointCoversRecordsThatAgeRemovesTogether(t *testing.T) {
+	r := newRig(t)
+	r.record(3)
+	r.tamper(func(ms []natstest.Stored) []natstest.Stored { // recorded while nothing extended the chain
+		ms[0].Nanos -= int64(2 * time.Hour)
+		return ms
+	})
+	r.extend()
+	r.requireSound(3, 0)
+	r.tamper(aged(1))
+	r.now = time.Now().Add(streams.AuditAge - 2*time.Hour + time.Minute)
+	r.requireSound(2, 0)
+}
+
+// aging is a store from which the checkpoints are read so slowly that a record is gone by age before they are all there.
+type aging struct {
+	*embedded.Store
+	age func()
+}
+
+func (a aging) Checkpoints(ctx context.Context, chain uint64) iter.Seq2[tokenworker.AuditCheckpoint, error] {
+	return func(yield func(tokenworker.AuditCheckpoint, error) bool) {
+		a.age()
+		a.Store.Checkpoints(ctx, chain)(yield)
+	}
+}
+
+func TestRecordsThatAgeRemovesMeanwhileAreNotMissed(t *testing.T) {
+	ctx, r := t.Context(), covered(t)
+	r.extend()
+	r.now = time.Now().Add(streams.AuditAge)
+	s, err := r.js.Stream(ctx, streams.Audit)
+	must(t, err)
+	cfg := s.CachedInfo().Config
+	for _, kept := range []int64{6, 1} {
+		report, err := r.open(aging{r.db, func() {
+			cfg.Discard, cfg.MaxMsgs = jetstream.DiscardOld, kept
+			_, err := r.js.UpdateStream(ctx, cfg)
+			must(t, err)
+		}}).Verify(ctx)
+		must(t, err)
+		if want := uint64(12 - kept + 1); report.First != want || report.Last != 12 {
+			t.Errorf("verified from %d to %d, want %d to 12", report.First, report.Last, want)
+		}
+	}
 }
 
 func TestAllRecordsMayBeRemovedByAge(t *testing.T) {
@@ -270,6 +321,8 @@ func TestAChainThatIsBrokenForGoodIsBegunAnew(t *testing.T) {
 	if report.Chain != 2 || report.Aged != 3 {
 		t.Errorf("report %+v; want that nothing confirms the 3 records before chain 2", report)
 	}
+	_, err = r.open(edited{r, 2, func(cs []tokenworker.AuditCheckpoint) []tokenworker.AuditCheckpoint { return cs[1:] }}).Verify(ctx)
+	requireBroken(t, err, 5) // without the checkpoint of its beginning
 	if first, err := r.db.LastCheckpoint(ctx); err != nil || first.Chain != 2 || first.Sequence != 5 {
 		t.Errorf("newest checkpoint %+v, error %v", first, err)
 	}
