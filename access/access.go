@@ -30,7 +30,8 @@ type Sealer interface {
 type Refresher interface {
 	// Replace refreshes the set of the fence, if it is still the current one and nobody else is at it, and returns the
 	// record as it is afterwards. However many ask, here and in other processes, the provider is asked once. What it has
-	// begun it finishes, whatever becomes of ctx.
+	// begun it finishes, whatever becomes of ctx. Of a set that cannot be refreshed the provider is asked whether it is
+	// still good, if it can be, and the record says what it answered.
 	Replace(ctx context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error)
 }
 

@@ -68,7 +68,7 @@ func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.Access
 	if code != "" || held.satisfies(q, s.cfg.Now()) {
 		return held.token, code
 	}
-	if held.refreshable {
+	if held.refreshable || q.Refused == rec.Fence { // what cannot be refreshed can be asked about
 		if newer, ok := s.successor(waiting, rec); ok {
 			held.token.Value.Wipe()
 			if held, code = s.open(ctx, newer); code != "" {

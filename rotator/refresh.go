@@ -43,8 +43,9 @@ func (r *Rotator) Do(ctx context.Context, k tokenworker.Key, forced bool) error 
 // Replace refreshes one token set of a connection, named by its fence, although it is not due, and returns the record as it
 // is afterwards. However many ask for the successor of a set, here and in other processes, the provider is asked once: a set
 // that is no longer the current one is not refreshed, one that another attempt holds is left to it, and after a failure the
-// record's due time is waited for, as by everybody else. The error is the store's, which matches [tokenworker.ErrNotFound]
-// when there is no such connection, or one of [Rotator.Do].
+// record's due time is waited for, as by everybody else. Of a set that cannot be refreshed the provider is asked whether it is
+// still good. The error is the store's, which matches [tokenworker.ErrNotFound] when there is no such connection, or one of
+// [Rotator.Do].
 func (r *Rotator) Replace(ctx context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
 	rec, err := r.store.Get(ctx, k)
 	if err != nil || rec.Fence != from || rec.Failures > 0 && r.cfg.Now().Before(rec.DueAt) {
