@@ -95,7 +95,7 @@ func examineStreams(ctx context.Context, t *target) []finding {
 		return []finding{{bad, "streams: " + err.Error(), "whether events can be handled is not known"}}
 	}
 	fs := asFindings(differences)
-	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked, streams.Rescue, streams.Sweep} {
+	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked, streams.Rescue, streams.Sweep, streams.Audit} {
 		if s, err := js.Stream(ctx, name); err == nil {
 			fs = append(fs, examineStream(name, s.CachedInfo())...)
 		}
@@ -158,13 +158,16 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 			fs = append(fs, finding{warn, fmt.Sprintf("%s: %d", q.what, n), q.why})
 		}
 	}
-	for _, durable := range []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Replay} {
-		c, err := js.Consumer(ctx, streams.In, durable)
+	for _, of := range [...][2]string{
+		{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Refresh}, {streams.In, streams.Replay},
+		{streams.Out, streams.Auditor}, // what it does not get is not on record
+	} {
+		c, err := js.Consumer(ctx, of[0], of[1])
 		if err != nil {
 			continue // said before
 		}
 		if info := c.CachedInfo(); info.NumPending > 0 && info.NumWaiting == 0 {
-			fs = append(fs, finding{warn, fmt.Sprintf("consumer %s: %d events wait and no worker asks for them", durable,
+			fs = append(fs, finding{warn, fmt.Sprintf("consumer %s: %d events wait and no worker asks for them", of[1],
 				info.NumPending), "no worker runs, or all are stuck: see their logs"})
 		}
 	}

@@ -186,9 +186,16 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 
 	expectFields(t, object(t, operator.must("", "audit", "verify", "--json")), map[string]any{"chain": 1.0})
 	eventually(t, "the audit trail tells of all that was done", func() bool {
-		trail := operator.must("", "audit", "tail", "--key", connection)
-		return strings.Contains(trail, "write") && strings.Contains(trail, "refresh") && strings.Contains(trail, "disconnect")
+		found := map[any]any{} // actors by action
+		for _, r := range objects(t, operator.must("", "audit", "tail", "--key", connection, "--json")) {
+			found[r["action"]] = r["actor"]
+		}
+		return found["write"] != nil && found["read"] == "payroll" && found["refresh"] != nil && found["disconnect"] != nil
 	})
+	operator.must("", "export", connection)
+	if trail := operator.must("", "audit", "tail", "--key", connection); !strings.Contains(trail, "export") {
+		t.Errorf("the export is not on record:\n%s", trail)
+	}
 	if o := publisher.run("", "audit", "tail"); o.code != 1 {
 		t.Errorf("a publisher reads the audit trail: %s", o.stdout)
 	}
