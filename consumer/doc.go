@@ -27,8 +27,10 @@
 //
 // # Events without a company
 //
-// identify.go asks the provider for the company of an acquired event that names none and publishes it again under the full
-// key, with an id that follows from its own. The new event takes the same line from the beginning.
+// identify.go asks the provider for the company of an acquired event that names none, and the event goes on down the line
+// under the full key. It is not published anew, because that would give it a new place in the order: an event that waits
+// while its provider is down would then undo a disconnect that came meanwhile. So it keeps stamp and id; the price is that a
+// delivery that fails later on asks the provider again when it is tried again.
 //
 // # Announcements
 //

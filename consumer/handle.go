@@ -102,6 +102,11 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if err := w.holdBack(ctx, d, e); err != nil {
 		return err
 	}
+	if e.Kind == events.Acquired && e.Key.CompanyID == "" {
+		if e, err = w.identify(ctx, e); err != nil {
+			return err
+		}
+	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
 	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID, EventTime: e.Time}
 	switch {
@@ -117,8 +122,6 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return errNoEraser
 	case e.Kind == events.Erase:
 		return w.cfg.Eraser.Erase(ctx, ev, cause, e.Reason)
-	case e.Kind == events.Acquired && e.Key.CompanyID == "":
-		return w.identify(ctx, e)
 	}
 	if err := w.noteProvider(ctx, e.Key.ProviderID); err != nil {
 		return err

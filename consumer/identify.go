@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
 )
@@ -31,46 +28,28 @@ func providerError(err error) error {
 	return fmt.Errorf("%w: %w", errProvider, err)
 }
 
-// identify asks the provider which company an acquired event without one is about, and publishes the event again under the
-// full key. From there it is an event like any other: its order, too, is that in which it was published again. A crash
-// before the acknowledgement repeats all of it, and yields the same event.
-//
-// The age of the event counts at this moment, because what is published now enters the stream now.
-func (w *Worker) identify(ctx context.Context, e *events.Event) error {
+// identify asks the provider which company an acquired event without one is about, and returns the event under its full key.
+// It stays the event that it is: its id, and its place in the order, are those with which it entered the stream.
+func (w *Worker) identify(ctx context.Context, e *events.Event) (*events.Event, error) {
 	if w.cfg.Identify == nil {
-		return events.CodeUnsupported
-	}
-	if w.cfg.Now().After(e.Time.Add(tokenworker.Window)) {
-		return events.CodeTooOld
+		return nil, events.CodeUnsupported
 	}
 	set, err := w.open(ctx, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := w.cfg.Identify(ctx, e.Key, set)
 	if err != nil {
-		return providerError(err)
+		return nil, providerError(err)
 	}
 	named, err := e.Identified(id.CompanyID, completed(set, id))
 	switch refusal := events.Code(""); {
 	case errors.As(err, &refusal):
-		return refusal // of what the provider said
+		return nil, refusal // of what the provider said
 	case err != nil:
-		return events.CodeNoCompany
+		return nil, events.CodeNoCompany
 	}
-	if err := w.keys.Seal(ctx, named); err != nil {
-		return fmt.Errorf("%w: %w", errKeyring, err)
-	}
-	m, err := named.Message()
-	if err != nil {
-		return events.CodeTooLarge // by what the provider said
-	}
-	msg := nats.NewMsg(m.Subject)
-	msg.Data = m.Body
-	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithMsgID(m.ID)); err != nil {
-		return fmt.Errorf("publishing the event under its full key: %w", err)
-	}
-	return nil
+	return named, nil
 }
 
 // completed is the set with what its publisher has left out and the provider says.

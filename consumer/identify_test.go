@@ -2,8 +2,10 @@ package consumer_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,7 +55,7 @@ func TestAnEventWithoutACompanyIsStoredUnderTheFullKey(t *testing.T) {
 	}
 	rec, err := r.db.Get(t.Context(), named)
 	must(t, err)
-	if rec.ProviderConnectionID != "conn-9" || rec.Scope != "company" || rec.Subject != "u-1" || rec.Stamp.Sequence != 2 {
+	if rec.ProviderConnectionID != "conn-9" || rec.Scope != "company" || rec.Subject != "u-1" || rec.Stamp.Sequence != 1 {
 		t.Errorf("stored at %s with %+v", rec.Stamp, rec.Details)
 	}
 	if want := at.Truncate(time.Second); !rec.AcquiredAt.Equal(want) {
@@ -61,6 +63,15 @@ func TestAnEventWithoutACompanyIsStoredUnderTheFullKey(t *testing.T) {
 	}
 	if got, want := r.notices(), "stored "+events.KeyText(named); got != want {
 		t.Errorf("announced %s, want %s", got, want)
+	}
+	var published, stored struct {
+		ID   string            `json:"id"`
+		Data events.StoredData `json:"data"`
+	}
+	must(t, json.Unmarshal(raw.Body, &published))
+	must(t, json.Unmarshal(r.messages(streams.Out)[0].Body, &stored))
+	if c := stored.Data.Cause; c.EventID != published.ID || c.Sequence != 1 {
+		t.Errorf("announced as event %s, sequence %d; want the publisher's own, %s and 1", c.EventID, c.Sequence, published.ID)
 	}
 	if r.onDisk(secret) || strings.Contains(r.logs.String(), secret) {
 		t.Error("the token is in clear on NATS's disk or in the log")
@@ -118,12 +129,75 @@ func TestAProviderThatCannotBeAskedParksItsEventsAlone(t *testing.T) {
 	}
 }
 
+// parkedOnce answers the first question about each token as a provider that is down, and later ones with the company, once
+// the token's turn has come.
+func parkedOnce(turn map[string]chan struct{}) func(int64, tokenworker.TokenSet) (consumer.Identity, error) {
+	var known sync.Map
+	return func(try int64, set tokenworker.TokenSet) (consumer.Identity, error) {
+		name := strings.TrimPrefix(string(set.AccessToken.Reveal()), secret+"-")
+		if _, again := known.LoadOrStore(name, nil); !again {
+			return consumer.Identity{}, errors.New("connection refused")
+		}
+		<-turn[name]
+		return itsCompany(try, set)
+	}
+}
+
+func TestADisconnectIsNotUndoneByAnEventThatWaitedForItsCompany(t *testing.T) {
+	r, back := newRig(t), make(chan struct{})
+	r.publish(r.acquired(unnamed, "raw", time.Now()))
+	var asked atomic.Int64
+	r.start(identifying(&asked, parkedOnce(map[string]chan struct{}{"raw": back})))
+	r.eventually("the event waits aside and is tried again", func() bool { return asked.Load() == 2 })
+	left := r.publish(r.disconnect(named, time.Now()))
+	r.settled(streams.In)
+	close(back)
+	r.settled(streams.Parked)
+	r.settled(streams.In)
+	rec, err := r.db.Get(t.Context(), named)
+	must(t, err)
+	if rec.Status != tokenworker.Disconnecting || rec.Stamp.Sequence != left || len(rec.Revoke) != 1 {
+		t.Errorf("%s at %s with %d sets to revoke; want disconnecting at the disconnect, %d, with one", rec.Status, rec.Stamp,
+			len(rec.Revoke), left)
+	}
+}
+
+func TestEventsThatWaitedForTheirCompanyKeepTheirOrder(t *testing.T) {
+	r := newRig(t)
+	turn := map[string]chan struct{}{"older": make(chan struct{}), "newer": make(chan struct{})}
+	r.publish(r.acquired(unnamed, "older", time.Now()))
+	r.publish(r.acquired(unnamed, "newer", time.Now()))
+	var asked atomic.Int64
+	r.start(identifying(&asked, parkedOnce(turn)))
+	r.eventually("both wait aside and are tried again", func() bool { return asked.Load() == 4 })
+	close(turn["newer"])
+	r.eventually("the newer one is settled", func() bool { return r.count(streams.Parked) == 1 && r.count(streams.In) == 0 })
+	close(turn["older"])
+	r.settled(streams.Parked)
+	r.settled(streams.In)
+	if got := r.token(named); got != "newer" {
+		t.Errorf("stored: %s, want the newer one", got)
+	}
+}
+
+func TestAnEventIsNotTooOldForHavingWaitedForItsCompany(t *testing.T) {
+	r := newRig(t)
+	r.publish(r.acquired(unnamed, "raw", time.Now()))
+	var asked atomic.Int64
+	r.start(identifying(&asked, itsCompany), func(cfg *consumer.Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(25 * time.Hour) }
+	})
+	r.settled(streams.In)
+	if got := r.token(named); got != "raw" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
 func TestWhatAProviderDoesNotIdentifyIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		says consumer.Identity
 		err  error
-		now  time.Time
 		want events.Code
 	}{
 		{name: "the token is not good", err: events.CodeTokenRefused, want: events.CodeTokenRefused},
@@ -132,19 +206,12 @@ func TestWhatAProviderDoesNotIdentifyIsRefused(t *testing.T) {
 		{name: "the company is no part of a key", says: consumer.Identity{CompanyID: "a\nb"}, want: events.CodeNoCompany},
 		{name: "what it says does not fit an event", says: consumer.Identity{CompanyID: "c", Scope: strings.Repeat("x", 5<<10)},
 			want: events.CodeInvalidTokenSet},
-		{name: "it comes to it a day too late", says: consumer.Identity{CompanyID: "c"}, now: time.Now().Add(25 * time.Hour),
-			want: events.CodeTooOld},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.publish(r.acquired(unnamed, "raw", time.Now()))
 			var asked atomic.Int64
-			r.start(identifying(&asked, func(int64, tokenworker.TokenSet) (consumer.Identity, error) { return c.says, c.err }),
-				func(cfg *consumer.Config) {
-					if !c.now.IsZero() {
-						cfg.Now = func() time.Time { return c.now }
-					}
-				})
+			r.start(identifying(&asked, func(int64, tokenworker.TokenSet) (consumer.Identity, error) { return c.says, c.err }))
 			r.settled(streams.In)
 			letters := r.messages(streams.DLQ)
 			if len(letters) != 1 || !strings.HasPrefix(letters[0].Subject, "tokens.v1.dlq."+string(c.want)+".acquired.acme.finch") {

@@ -52,7 +52,7 @@ func TestARawTokenOfFinchIsStoredUnderTheFullKey(t *testing.T) {
 	}
 	eventually(t, "it is stored", stored("company-9"))
 	expectFields(t, object(t, p.must("", "inspect", "acme:finch:company-9", "--json")), map[string]any{
-		"status": "active", "sequence": 2, "provider_connection_id": "conn-9",
+		"status": "active", "sequence": 1, "provider_connection_id": "conn-9",
 	})
 
 	p.must("another-canary", "publish", "acquired", "acme:finch")

@@ -61,7 +61,6 @@ const somewhere = "org.provider.company"
 // workerNeeds are subjects that a worker publishes on, one for each right. docs/operations.md gives the patterns.
 func workerNeeds() []string {
 	needs := []string{
-		"tokens.v1.acquired." + somewhere, // in place of an event without a company
 		"tokens.v1.event.stored." + somewhere,
 		"tokens.v1.dlq.too_old.acquired." + somewhere,
 		"tokens.v1.parked.acquired." + somewhere,
@@ -105,7 +104,8 @@ func pullSubject(stream, durable string) string {
 // workerExcess are subjects that no worker publishes on, by which whoever steals its credentials could do harm.
 func workerExcess() []string {
 	return []string{
-		"tokens.v1.disconnect." + somewhere, "tokens.v1.refresh." + somewhere, "tokens.v1.erase." + somewhere, // forge events
+		"tokens.v1.acquired." + somewhere, "tokens.v1.disconnect." + somewhere, // forge events
+		"tokens.v1.refresh." + somewhere, "tokens.v1.erase." + somewhere,
 		"tokens.v1.replay.too_old.acquired." + somewhere,
 		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
 		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events

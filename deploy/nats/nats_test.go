@@ -33,7 +33,7 @@ type row struct {
 // publishing has every subject that any of them may publish on, or would like to.
 func publishing() []row {
 	return []row{
-		{"tokens.v1.acquired.acme.google.1", []string{publisher, worker}},
+		{"tokens.v1.acquired.acme.google.1", []string{publisher}},
 		{"tokens.v1.acquired.acme.finch", []string{publisher}},
 		{"tokens.v1.disconnect.acme.google.1", []string{publisher, operator}},
 		{"tokens.v1.refresh.acme.google.1", []string{publisher}},
