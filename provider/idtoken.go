@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -27,7 +28,7 @@ var (
 const (
 	// keysLifetime is how long an issuer's keys are used before they are fetched again; a token that none of them has signed
 	// has them fetched after keysPause already. So a key that the issuer has withdrawn is believed for an hour more, and bad
-	// tokens cost the issuer a request a minute.
+	// tokens cost the issuer a request a minute. After a fetch that failed nobody tries again for metadataPause.
 	keysLifetime = time.Hour
 	keysPause    = time.Minute
 )
@@ -37,24 +38,24 @@ const (
 func (p *Provider) VerifiesIDTokens() bool { return p.issuer != "" && p.Enabled() }
 
 // VerifyIDToken verifies the ID token of a set that was obtained at a time, by OpenID Connect Core 1.0 section 3.1.3.7: its
-// signature by a key of the provider's issuer, the issuer, the client as audience and authorized party, that it had not
-// expired at that time, the nonce where the set names one, and that it was issued with the access token where it says with
-// which. It returns the subject.
+// signature by a key of the provider's issuer, the issuer, the client as audience and as authorized party (who must be named
+// where there are several audiences), that it had not expired at that time, the nonce where the set names one, and that it
+// was issued with the access token where it says with which. It returns the subject.
 //
 // The keys are fetched from where the issuer's metadata say, which must be the issuer's own host or a listed one. Errors
 // match [ErrIDToken] or [ErrIDTokenUnverified] and show nothing of the token.
 func (c *Client) VerifyIDToken(
 	ctx context.Context, p *Provider, set tokenworker.TokenSet, at time.Time,
 ) (subject string, err error) {
-	keys, fetched, err := c.issuerKeys(ctx, p, keysLifetime)
+	keys, err := c.issuerKeys(ctx, p, keysLifetime)
 	if err != nil {
 		return "", err
 	}
 	subject, err = p.verifyIDToken(ctx, keys, set, at)
-	if err == nil || c.cfg.Now().Sub(fetched) < keysPause {
+	if err == nil || c.cfg.Now().Sub(keys.fetched) < keysPause {
 		return subject, err
 	}
-	if keys, _, err = c.issuerKeys(ctx, p, keysPause); err != nil { // the issuer may have a new key
+	if keys, err = c.issuerKeys(ctx, p, keysPause); err != nil { // the issuer may have a new key
 		return "", err
 	}
 	return p.verifyIDToken(ctx, keys, set, at)
@@ -75,7 +76,7 @@ func (p *Provider) verifyIDToken(
 	}
 	switch {
 	case token.Claims(&claims) != nil:
-	case claims.AuthorizedParty != "" && claims.AuthorizedParty != string(p.clientID.Reveal()):
+	case (claims.AuthorizedParty != "" || len(token.Audience) > 1) && claims.AuthorizedParty != string(p.clientID.Reveal()):
 	case set.Nonce != "" && token.Nonce != set.Nonce:
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(string(set.AccessToken.Reveal())) != nil:
 	case token.Subject == "":
@@ -94,35 +95,80 @@ type issuerKeys struct {
 
 // keyCache holds one provider's.
 type keyCache struct {
-	turn chan struct{} // holds a token while one looks and fetches; the others wait for it or for their context
-	keys *issuerKeys
+	turn  chan struct{} // one fetches; the others wait for it or for their context, unless the fetch before has failed
+	state atomic.Pointer[keyState]
+}
+
+// keyState is what the fetches so far have left.
+type keyState struct {
+	keys  *issuerKeys // nil: never had any
+	fault error       // of the last fetch, if it failed
+	until time.Time   // with a fault: when to fetch again
 }
 
 func newKeyCache() keyCache { return keyCache{turn: make(chan struct{}, 1)} }
 
-// issuerKeys returns the keys of the provider's issuer, fetched within the last maxAge, and when they were.
-func (c *Client) issuerKeys(ctx context.Context, p *Provider, maxAge time.Duration) (*issuerKeys, time.Time, error) {
+// answer is what is known at a time without a fetch: keys of the last maxAge, or that they could not be had just now.
+func (s *keyState) answer(now time.Time, maxAge time.Duration) (keys *issuerKeys, fault error, known bool) {
+	switch {
+	case s == nil:
+		return nil, nil, false
+	case s.keys != nil && now.Sub(s.keys.fetched) < maxAge:
+		return s.keys, nil, true
+	}
+	return nil, s.fault, s.fault != nil && now.Before(s.until)
+}
+
+// issuerKeys returns the keys of the provider's issuer, fetched within the last maxAge.
+func (c *Client) issuerKeys(ctx context.Context, p *Provider, maxAge time.Duration) (*issuerKeys, error) {
 	found, fault := c.discover(ctx, p)
 	if fault.Outcome != OK {
-		return nil, time.Time{}, fmt.Errorf("%w: %s", ErrIDTokenUnverified, fault.Code)
+		return nil, fmt.Errorf("%w: %s", ErrIDTokenUnverified, fault.Code)
 	}
 	cache := &c.session(p).keys
-	select {
-	case cache.turn <- struct{}{}:
-		defer func() { <-cache.turn }()
-	case <-ctx.Done():
-		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrIDTokenUnverified, ctx.Err())
+	if keys, fault, known := cache.state.Load().answer(c.cfg.Now(), maxAge); known {
+		return keys, fault
 	}
-	if k := cache.keys; k != nil && c.cfg.Now().Sub(k.fetched) < maxAge {
-		return k, k.fetched, nil
+	if err := cache.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-cache.turn }()
+	before := cache.state.Load()
+	if keys, fault, known := before.answer(c.cfg.Now(), maxAge); known {
+		return keys, fault
 	}
 	keys, err := c.fetchKeys(ctx, p, found)
-	if err != nil {
-		return nil, time.Time{}, err
+	switch {
+	case err == nil:
+		keys.fetched = c.cfg.Now()
+		cache.state.Store(&keyState{keys: keys})
+	case ctx.Err() == nil: // otherwise it says nothing about the issuer
+		next := &keyState{fault: err, until: c.cfg.Now().Add(metadataPause)}
+		if before != nil {
+			next.keys = before.keys
+		}
+		cache.state.Store(next)
 	}
-	keys.fetched = c.cfg.Now()
-	cache.keys = keys
-	return keys, keys.fetched, nil
+	return keys, err
+}
+
+// enter takes the turn to fetch. While another has it and the fetch before failed, nobody waits: an issuer that answers
+// nothing would hold up as many events as there are waiting.
+func (k *keyCache) enter(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	if s := k.state.Load(); s != nil && s.fault != nil {
+		return s.fault
+	}
+	select {
+	case k.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrIDTokenUnverified, ctx.Err())
+	}
 }
 
 // fetchKeys reads the issuer's JWK set (RFC 7517 section 5). Keys for encryption, and of kinds that nobody knows, are left

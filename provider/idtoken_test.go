@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +30,9 @@ type openIDProvider struct {
 	mu   sync.Mutex
 	keys []jose.JSONWebKey // published
 	down bool
+
+	keysFail bool
+	keysHang chan struct{} // answers for the keys wait until it is closed; nil: none does
 }
 
 func startOpenIDProvider(t *testing.T) *openIDProvider {
@@ -36,9 +40,15 @@ func startOpenIDProvider(t *testing.T) *openIDProvider {
 	o := &openIDProvider{}
 	o.recorder = serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
+		hang := o.keysHang
+		o.mu.Unlock()
+		if hang != nil && r.URL.Path == "/keys" {
+			<-hang
+		}
+		o.mu.Lock()
 		defer o.mu.Unlock()
 		switch {
-		case o.down:
+		case o.down, o.keysFail && r.URL.Path == "/keys":
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case r.URL.Path == openID:
 			_, _ = fmt.Fprintf(w, `{"issuer": %[1]q, "token_endpoint": "%[1]s/t", "jwks_uri": "%[1]s/keys",
@@ -164,6 +174,7 @@ func TestAnIDTokenIsVerified(t *testing.T) {
 		{"of another issuer", signed(map[string]any{"iss": "https://evil.example.com"}), false},
 		{"for another client", signed(map[string]any{"aud": "other"}), false},
 		{"for several, of whom another is the authorized one", signed(map[string]any{"aud": []string{"other", "app"}, "azp": "other"}), false},
+		{"for several, of whom none is the authorized one", signed(map[string]any{"aud": []string{"other", "app"}}), false},
 		{"for nobody", signed(map[string]any{"aud": nil}), false},
 		{"expired before the event", signed(map[string]any{"exp": noon.Add(-time.Second).Unix()}), false},
 		{"without an expiry", signed(map[string]any{"exp": nil}), false},
@@ -225,6 +236,56 @@ func TestTheIssuersKeysAreFetchedAgain(t *testing.T) {
 	verify("while the issuer is down, with known keys", second, nil, 2)
 	now = now.Add(20 * time.Minute)
 	verify("and when they are too old", second, provider.ErrIDTokenUnverified, 3)
+}
+
+func TestAnIssuerWhoseKeysCannotBeHadIsLeftAloneForAWhile(t *testing.T) {
+	o, now := startOpenIDProvider(t), noon
+	set := with(sign(t, jose.ES256, o.newKey(t, true), o.claims(nil)))
+	p, c := demo(t, "issuer: "+o.URL), client(t, func(cfg *provider.Config) { cfg.Now = func() time.Time { return now } })
+	verify := func(what string, want error, fetches int) {
+		t.Helper()
+		_, err := c.VerifyIDToken(t.Context(), p, set, noon)
+		if !errors.Is(err, want) || o.fetches() != fetches {
+			t.Errorf("%s: %v after %d fetches, want %v after %d", what, err, o.fetches(), want, fetches)
+		}
+	}
+	o.keysFail = true
+	verify("while they cannot be had", provider.ErrIDTokenUnverified, 1)
+	o.keysFail = false
+	verify("at once after it", provider.ErrIDTokenUnverified, 1)
+	now = now.Add(time.Minute)
+	verify("after the pause", nil, 2)
+}
+
+func TestNobodyWaitsForKeysThatCouldNotBeHadBefore(t *testing.T) {
+	o, now, hang := startOpenIDProvider(t), noon, make(chan struct{})
+	set := with(sign(t, jose.ES256, o.newKey(t, true), o.claims(nil)))
+	p, c := demo(t, "issuer: "+o.URL), client(t, func(cfg *provider.Config) { cfg.Now = func() time.Time { return now } })
+	o.keysFail = true
+	if _, err := c.VerifyIDToken(t.Context(), p, set, noon); !errors.Is(err, provider.ErrIDTokenUnverified) {
+		t.Fatalf("error %v, want ErrIDTokenUnverified", err)
+	}
+	now = now.Add(time.Minute)
+	o.mu.Lock()
+	o.keysFail, o.keysHang = false, hang
+	o.mu.Unlock()
+	first := make(chan error, 1)
+	go func() {
+		_, err := c.VerifyIDToken(t.Context(), p, set, noon)
+		first <- err
+	}()
+	for o.fetches() < 2 {
+		time.Sleep(time.Millisecond) //nolint:forbidigo // between looks at the condition
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := c.VerifyIDToken(ctx, p, set, noon); !errors.Is(err, provider.ErrIDTokenUnverified) || ctx.Err() != nil {
+		t.Errorf("while another fetches them: %v, %v; want ErrIDTokenUnverified at once", err, ctx.Err())
+	}
+	close(hang)
+	if err := <-first; err != nil {
+		t.Errorf("who fetched them: %v", err)
+	}
 }
 
 func TestIssuersWhoseKeysAreNotBelieved(t *testing.T) {
