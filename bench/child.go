@@ -29,6 +29,7 @@ func roles() map[string]role {
 		"token-endpoint": serveTokens,
 		"refresh":        performRefreshes,
 		"bare-refresh":   performBareRefreshes,
+		"reads":          performReads,
 	}
 }
 

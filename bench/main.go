@@ -63,6 +63,7 @@ func groups() []group {
 		{name: "kms", rows: kmsRows},
 		{name: "store", rows: storeRows},
 		{name: "refresh", rows: refreshRows},
+		{name: "reads", rows: readRows},
 		{name: "start", rows: startRows},
 		{name: "memory", rows: memoryRows},
 	}
