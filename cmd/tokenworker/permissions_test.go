@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -61,7 +62,7 @@ func (*denials) Tracef(string, ...any)  {}
 
 // startGuardedNATS runs a server by the configuration in deploy/nats. It returns the program's settings to connect to it
 // as any of its users.
-func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []string) {
+func startGuardedNATS(t *testing.T, change ...*strings.Replacer) (g *guardedNATS, as func(user string) []string) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, content string) string {
@@ -79,6 +80,9 @@ func startGuardedNATS(t *testing.T) (g *guardedNATS, as func(user string) []stri
 		return password
 	})
 	config = strings.NewReplacer("/etc/nats/tls.crt", cert, "/etc/nats/tls.key", write("key.pem", key)).Replace(config)
+	for _, c := range change {
+		config = c.Replace(config)
+	}
 	options, err := server.ProcessConfigFile(write("nats.conf", config))
 	if err != nil {
 		t.Fatalf("the NATS configuration: %v", err)
@@ -227,6 +231,32 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 	}
 	if log := running.output(); strings.Contains(log, "ermission") || strings.Contains(log, "canary") {
 		t.Error("the worker lacks a right, or its log shows a password")
+	}
+}
+
+func TestTheDoctorTriesWhatTheUserThatAnswersReadsMayDo(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ old, changed, want string }{
+		"more than inboxes to publish on": {`publish: ["_INBOX.>"]`, `publish: ["_INBOX.>", "$JS.API.>"]`, "may publish on $JS.API.INFO"},
+		"others' inboxes to hear":         {`subscribe: ["tokens.v1.get.>", "$SRV.>"]`, `subscribe: [">"]`, "may subscribe to _INBOX.doctor.x"},
+		"nothing to publish on":           {`publish: ["_INBOX.>"]`, `publish: ["nothing"]`, "lacks to publish on _INBOX.doctor.x"},
+		"no requests to hear":             {`subscribe: ["tokens.v1.get.>", "$SRV.>"]`, `subscribe: ["$SRV.>"]`, "lacks to subscribe to tokens.v1.get."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, _ := startGuardedNATS(t, strings.NewReplacer(test.old, test.changed))
+			password := filepath.Join(t.TempDir(), "password")
+			if err := os.WriteFile(password, []byte("canary-access"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d := &deployment{flags: &targetFlags{
+				natsURL: server.ClientURL(), natsCA: server.ca, access: natsUser{name: "access", passwordFile: password},
+			}}
+			found := d.examineAccess(t.Context(), &target{backend: d, log: slog.New(slog.DiscardHandler)})
+			if len(found) != 1 || found[0].Level != bad || !strings.Contains(found[0].What, test.want) {
+				t.Errorf("the doctor says %v, want %q", found, test.want)
+			}
+		})
 	}
 }
 

@@ -86,7 +86,8 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 	}
 	err = f.disconnectAll(ctx, n)
 	if err == nil {
-		err = process.Await(ctx, readyWithin, "every disconnect is announced", func() (bool, error) {
+		limit := readyWithin + time.Duration(n)*300*time.Millisecond // beside reads as fast as they go
+		err = process.Await(ctx, limit, "every disconnect is announced", func() (bool, error) {
 			for i := range announced {
 				if !announced[i].Load() {
 					return false, nil
