@@ -52,7 +52,7 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("acquiring: %w", err)
 	}
-	announced, err := f.listen(n)
+	announced, fresh, err := f.listen(n)
 	if err != nil {
 		return err
 	}
@@ -68,6 +68,10 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 		readers.Go(func() {
 			for reading.Err() == nil {
 				i := rand.IntN(n)
+				select {
+				case i = <-fresh: // each is read as soon as it is announced
+				default:
+				}
 				gone := announced[i].Load()
 				_, err := r.Token(reading, acmeKey(i))
 				switch {
@@ -111,30 +115,30 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 	return nil
 }
 
-// listen notes which connections have been announced as disconnected.
-func (f *replicas) listen(n int) ([]atomic.Bool, error) {
+// listen notes which connections have been announced as disconnected, and hands each on.
+func (f *replicas) listen(n int) (announced []atomic.Bool, fresh chan int, _ error) {
 	nc, err := f.connect(process.Publisher)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	announced := make([]atomic.Bool, n)
+	announced, fresh = make([]atomic.Bool, n), make(chan int, n)
 	_, err = nc.Subscribe("tokens.v1.event.disconnected.>", func(m *nats.Msg) {
 		_, key, err := events.ParseSubject(m.Subject)
 		var i int
 		if err == nil {
 			_, err = fmt.Sscan(key.CompanyID, &i)
 		}
-		if err == nil && i < n {
-			announced[i].Store(true)
+		if err == nil && i < n && !announced[i].Swap(true) {
+			fresh <- i
 		}
 	})
 	if err == nil {
 		err = nc.Flush()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listening to announcements: %w", err)
+		return nil, nil, fmt.Errorf("listening to announcements: %w", err)
 	}
-	return announced, nil
+	return announced, fresh, nil
 }
 
 func (f *replicas) disconnectAll(ctx context.Context, n int) error {
