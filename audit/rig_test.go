@@ -66,6 +66,17 @@ func (r *rig) setUp() {
 // open opens the trail with another store for its checkpoints.
 func (r *rig) open(store audit.Store) *audit.Trail {
 	r.t.Helper()
+	return r.opened(r.js, store)
+}
+
+// over opens the trail over a connection.
+func (r *rig) over(js jetstream.JetStream) *audit.Trail {
+	r.t.Helper()
+	return r.opened(js, r.db)
+}
+
+func (r *rig) opened(js jetstream.JetStream, store audit.Store) *audit.Trail {
+	r.t.Helper()
 	keys, err := audit.OpenKeys(r.t.Context(), r.db, r.service)
 	must(r.t, err)
 	trail, err := audit.New(audit.Config{Every: 10 * time.Millisecond, Now: func() time.Time {
@@ -73,7 +84,7 @@ func (r *rig) open(store audit.Store) *audit.Trail {
 			return time.Now()
 		}
 		return r.now
-	}}, r.js, store, keys)
+	}}, js, store, keys)
 	must(r.t, err)
 	return trail
 }
