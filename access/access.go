@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -46,7 +47,8 @@ type Config struct {
 	// Rate is how many requests a second each caller may make of this replica, on average and at once; default 1,000.
 	Rate int
 
-	// AtOnce bounds the requests under way; default 10,000. What comes on top is answered as unavailable.
+	// AtOnce bounds the requests under way; default 10,000. What comes on top is answered as unavailable. Of these each
+	// caller may have a tenth; what it asks on top is answered as rate-limited.
 	AtOnce int
 
 	// Wait bounds a read, three quarters of which are for the store and a refresh; default 10 s.
@@ -109,6 +111,7 @@ type Service struct {
 	sealer    Sealer
 	refresher Refresher
 	limits    *limits
+	shares    *shares
 	metrics   *metrics
 	slots     chan struct{} // one is taken by each request under way
 	flights   singleflight.Group
@@ -128,6 +131,7 @@ func New(cfg Config, store Store, sealer Sealer, refresher Refresher) (*Service,
 	return &Service{
 		cfg: cfg, sealer: sealer, refresher: refresher,
 		looks:  looks{store: store, limit: cfg.Wait, under: make(map[tokenworker.Key]*line)},
-		limits: newLimits(cfg.Rate), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
+		limits: newLimits(rate.Limit(cfg.Rate), cfg.Rate), shares: newShares(max(1, cfg.AtOnce/10)),
+		metrics: m, slots: make(chan struct{}, cfg.AtOnce),
 	}, nil
 }

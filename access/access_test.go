@@ -270,6 +270,40 @@ func TestACallerIsHeldToItsRateAndAnotherIsNot(t *testing.T) {
 	r.expect("canary-access-0")
 }
 
+func TestWhatIsNoRequestCountsAgainstTheRate(t *testing.T) {
+	r := newRig(t)
+	r.start(func(c *access.Config) { c.Rate = 3 })
+	subject := events.GetSubject("payroll", conn)
+	for _, want := range []string{"bad_request", "bad_request", "bad_request", "rate_limited"} {
+		reply, err := r.nc.Request(subject, []byte("no request"), 10*time.Second)
+		must(t, err)
+		if got := reply.Header.Get(micro.ErrorHeader); got != want {
+			t.Errorf("answered %q, want %q", got, want)
+		}
+	}
+}
+
+func TestACallerWhoseProviderHangsLeavesRoomForOthers(t *testing.T) {
+	r := newRig(t)
+	r.start(func(c *access.Config) { c.AtOnce = 20 })
+	fence := r.acquire()
+	release := make(chan struct{})
+	r.refresher.do = func(_ context.Context, k tokenworker.Key, from tokenworker.Fence) (tokenworker.Record, error) {
+		<-release
+		return r.refresh(k, from), nil
+	}
+	var hanging sync.WaitGroup
+	for range 2 { // a tenth
+		hanging.Go(func() { r.expect("canary-access-1", refused(fence)) })
+	}
+	r.eventually("both wait", func() bool { return r.service.UnderWay() == 2 })
+	r.expectCode(events.GetRateLimited)
+	r.expect("canary-access-0", func(q *events.GetRequest) { q.Caller = "billing" })
+	close(release)
+	hanging.Wait()
+	r.expect("canary-access-1")
+}
+
 func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	r := newRig(t)
 	r.start()
@@ -358,7 +392,7 @@ func TestMoreAtOnceThanAllowedIsRefused(t *testing.T) {
 	var first sync.WaitGroup
 	first.Go(func() { r.expect("canary-access-1") })
 	r.eventually("a refresh has begun", func() bool { return r.refresher.times() > 0 })
-	r.expectCode(events.GetUnavailable)
+	r.expectCode(events.GetUnavailable, func(q *events.GetRequest) { q.Caller = "billing" })
 	close(release)
 	first.Wait()
 }

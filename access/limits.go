@@ -13,14 +13,15 @@ const maxCallers = 10_000
 
 // limits keeps each caller to its rate.
 type limits struct {
-	rate int
+	rate  rate.Limit
+	burst int
 
 	mu       sync.Mutex
 	byCaller map[string]*rate.Limiter
 }
 
-func newLimits(perSecond int) *limits {
-	return &limits{rate: perSecond, byCaller: make(map[string]*rate.Limiter)}
+func newLimits(r rate.Limit, burst int) *limits {
+	return &limits{rate: r, burst: burst, byCaller: make(map[string]*rate.Limiter)}
 }
 
 // allow reports whether the caller may make one request more.
@@ -32,7 +33,7 @@ func (l *limits) allow(caller string, now time.Time) bool {
 		if len(l.byCaller) >= maxCallers && !l.forget(now) {
 			return false
 		}
-		limiter = rate.NewLimiter(rate.Limit(l.rate), l.rate)
+		limiter = rate.NewLimiter(l.rate, l.burst)
 		l.byCaller[caller] = limiter
 	}
 	return limiter.AllowN(now, 1)
@@ -48,4 +49,33 @@ func (l *limits) forget(now time.Time) (some bool) {
 		}
 	}
 	return some
+}
+
+// shares keeps each caller to its share of what may be under way, so that one whose reads all hang leaves room for others.
+type shares struct {
+	limit int
+
+	mu       sync.Mutex
+	byCaller map[string]int
+}
+
+func newShares(limit int) *shares { return &shares{limit: limit, byCaller: make(map[string]int)} }
+
+// enter reports whether the caller may have one request more under way, which leave ends.
+func (s *shares) enter(caller string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byCaller[caller] >= s.limit {
+		return false
+	}
+	s.byCaller[caller]++
+	return true
+}
+
+func (s *shares) leave(caller string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byCaller[caller]--; s.byCaller[caller] == 0 {
+		delete(s.byCaller, caller)
+	}
 }

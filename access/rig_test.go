@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const lifetime = time.Hour // of every token here
+const lifetime = time.Hour // of tokens here
 
 var conn = tokenworker.Key{OrgID: "acme", ProviderID: "google", CompanyID: "42"}
 
@@ -43,6 +43,7 @@ type rig struct {
 	metrics *prometheus.Registry
 	seq     uint64
 
+	lifetime  time.Duration // of tokens
 	refresher refresher
 	trail     trail
 	broken    error        // of the store
@@ -132,7 +133,7 @@ func must(t *testing.T, err error) {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, clock: clock{now: time.Now().Truncate(time.Second)}, metrics: prometheus.NewRegistry()}
+	r := &rig{t: t, lifetime: lifetime, clock: clock{now: time.Now().Truncate(time.Second)}, metrics: prometheus.NewRegistry()}
 	r.nc = natstest.Connect(t).Conn()
 	db, err := embedded.OpenStore(t.Context(), filepath.Join(dir, "store.db"))
 	must(t, err)
@@ -217,7 +218,7 @@ func (r *rig) event(k tokenworker.Key) tokenworker.Event {
 func (r *rig) set(generation uint64) tokenworker.TokenSet {
 	return tokenworker.TokenSet{
 		AccessToken: tokenworker.SecretString(fmt.Sprint("canary-access-", generation)), RefreshToken: tokenworker.SecretString("canary-refresh"),
-		IDToken: tokenworker.SecretString("canary-id"), TokenType: "Bearer", Scope: "read", ExpiresAt: r.clock.Now().Add(lifetime),
+		IDToken: tokenworker.SecretString("canary-id"), TokenType: "Bearer", Scope: "read", ExpiresAt: r.clock.Now().Add(r.lifetime),
 	}
 }
 

@@ -75,7 +75,8 @@ func (s *Service) finish(nc *nats.Conn) {
 	_ = nc.FlushTimeout(s.cfg.Wait) // a reader that gets no answer asks again
 }
 
-// handle takes one request. It does not block, since no other is taken meanwhile.
+// handle takes one request. It does not block, nor do more than finding out who asks before that caller's limits are looked
+// at, since no other is taken meanwhile.
 func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) {
 	begun := s.cfg.Now()
 	if !strings.HasPrefix(req.Reply(), inboxes) {
@@ -92,23 +93,29 @@ func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) 
 		}
 		s.metrics.done(code, s.cfg.Now().Sub(begun))
 	}
-	q, err := events.DecodeGet(req.Subject(), req.Data())
+	caller, _, err := events.ParseGetSubject(req.Subject())
 	switch {
 	case err != nil:
 		reply(nil, events.GetBadRequest)
 		return
-	case !s.limits.allow(q.Caller, begun):
+	case !s.limits.allow(caller, begun), !s.shares.enter(caller):
 		reply(nil, events.GetRateLimited)
 		return
 	}
 	select {
 	case s.slots <- struct{}{}:
 	default:
+		s.shares.leave(caller)
 		reply(nil, events.GetUnavailable)
 		return
 	}
 	go func() {
-		defer func() { <-s.slots }()
+		defer func() { s.shares.leave(caller); <-s.slots }()
+		q, err := events.DecodeGet(req.Subject(), req.Data())
+		if err != nil {
+			reply(nil, events.GetBadRequest)
+			return
+		}
 		reply(s.answer(ctx, q))
 	}()
 }
