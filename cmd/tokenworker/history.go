@@ -41,7 +41,8 @@ func (a *app) historyCommand() *cli.Command {
 				v := setView{
 					set.Stamp.Epoch, set.Stamp.Sequence, set.Generation, set.At, set.ExpiresAt, set.Scope, len(set.Sealed), set.Fence == current,
 				}
-				out.row(v, set.Stamp.String(), strconv.FormatUint(v.Generation, 10), timeCell(v.At), timeCell(v.ExpiresAt), strconv.FormatBool(v.Current))
+				out.row(v, set.Stamp.String(), strconv.FormatUint(v.Generation, 10), timeCell(v.At), timeCell(v.ExpiresAt),
+					strconv.FormatBool(v.Current))
 			}
 			return out.close()
 		}),
