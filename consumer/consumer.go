@@ -79,9 +79,9 @@ type Config struct {
 	// Policy says what the rules must know of a provider; default: the zero Policy for all.
 	Policy func(providerID string) Policy
 
-	// Identify asks a provider which company a token set is for; the key lacks it. An error that is an [events.Code] refuses
-	// the event; any other says that the provider could not be asked. Default: such events are refused.
-	Identify func(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) (Identity, error)
+	// Identify asks a provider which company the token set of an event is for; the key lacks it. An error that is an
+	// [events.Code] refuses the event; any other says that the provider could not be asked. Default: such events are refused.
+	Identify func(ctx context.Context, k tokenworker.Key, event tokenworker.EventID, set tokenworker.TokenSet) (Identity, error)
 
 	// VerifyIDToken verifies the ID token of a set that was obtained at a time, where it can be verified, and returns the set
 	// with the subject and issuer that it names. Errors are as those of Identify. Default: ID tokens are stored unseen.

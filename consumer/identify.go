@@ -38,7 +38,7 @@ func (w *Worker) identify(ctx context.Context, e *events.Event) (*events.Event, 
 	if err != nil {
 		return nil, err
 	}
-	id, err := w.cfg.Identify(ctx, e.Key, set)
+	id, err := w.cfg.Identify(ctx, e.Key, e.EventID(), set)
 	if err != nil {
 		return nil, providerError(err)
 	}

@@ -24,7 +24,9 @@ var (
 // identifying is a provider that says what the function says, and counts how often it is asked.
 func identifying(asked *atomic.Int64, says func(try int64, set tokenworker.TokenSet) (consumer.Identity, error)) func(*consumer.Config) {
 	return func(c *consumer.Config) {
-		c.Identify = func(_ context.Context, k tokenworker.Key, set tokenworker.TokenSet) (consumer.Identity, error) {
+		c.Identify = func(
+			_ context.Context, k tokenworker.Key, _ tokenworker.EventID, set tokenworker.TokenSet,
+		) (consumer.Identity, error) {
 			if k != unnamed {
 				return consumer.Identity{}, errors.New("asked about another connection")
 			}

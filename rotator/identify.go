@@ -7,11 +7,13 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
-// Introspect asks the provider what a token set is for, within the limits of its requests. The key may lack its company. The
-// error says that it is nobody's turn: the provider is paused, or ctx has ended.
-func (r *Rotator) Introspect(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) (provider.Answer, error) {
+// Introspect asks the provider what the token set of an event is for, whose key lacks its company, within the limits of its
+// requests. The error says that it is nobody's turn: the provider is paused, or ctx has ended.
+func (r *Rotator) Introspect(
+	ctx context.Context, k tokenworker.Key, event tokenworker.EventID, set tokenworker.TokenSet,
+) (provider.Answer, error) {
 	policy, _ := r.providers.Policy(k.ProviderID)
-	done, err := r.limits.enter(ctx, k, policy)
+	done, err := r.limits.enter(ctx, cause{k, event}, policy)
 	if err != nil {
 		return provider.Answer{}, err
 	}

@@ -24,7 +24,8 @@ const (
 	defaultRate = 50
 
 	// tripAfter is for how many connections in a row requests must end without an answer before a provider is paused, for
-	// circuitOpen. One connection alone, however often it is tried, says nothing about its provider.
+	// circuitOpen. One connection alone, however often it is tried, says nothing about its provider; nor does one event whose
+	// connection is not known yet.
 	tripAfter   = 10
 	circuitOpen = 30 * time.Second
 )
@@ -35,13 +36,19 @@ type limits struct {
 	byID map[string]*limit
 }
 
+// cause is what a request is sent for: a connection, or an event that lacks its company.
+type cause struct {
+	key   tokenworker.Key
+	event tokenworker.EventID // zero for a connection
+}
+
 type limit struct {
 	slots   chan struct{}
 	rate    *rate.Limiter
 	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
 
 	mu      sync.Mutex
-	failing map[tokenworker.Key]struct{} // since the last answer
+	failing map[cause]struct{} // since the last answer
 }
 
 func (l *limits) of(id string, p provider.Policy) *limit {
@@ -60,7 +67,7 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 	made := &limit{
 		slots:   make(chan struct{}, concurrency),
 		rate:    rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
-		failing: make(map[tokenworker.Key]struct{}),
+		failing: make(map[cause]struct{}),
 	}
 	made.circuit = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: id, MaxRequests: 1, Timeout: circuitOpen, ReadyToTrip: func(gobreaker.Counts) bool { return made.mustTrip() },
@@ -69,15 +76,15 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 	return made
 }
 
-// note keeps count of the connections whose requests ended without an answer since the last one that did not. More than
+// note keeps count of what requests were sent for that ended without an answer since the last one that did not. More than
 // trip the circuit need not be known.
-func (l *limit) note(k tokenworker.Key, err error) {
+func (l *limit) note(what cause, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
 		clear(l.failing)
 	} else if len(l.failing) < tripAfter {
-		l.failing[k] = struct{}{}
+		l.failing[what] = struct{}{}
 	}
 }
 
@@ -87,10 +94,10 @@ func (l *limit) mustTrip() bool {
 	return len(l.failing) >= tripAfter
 }
 
-// enter waits for the connection's turn at its provider. The caller says how the request ended by done. It fails with errPaused, or when
-// ctx ends.
-func (l *limits) enter(ctx context.Context, k tokenworker.Key, p provider.Policy) (done func(provider.Answer), err error) {
-	li := l.of(k.ProviderID, p)
+// enter waits for a turn at the provider. The caller says how the request ended by done. It fails with errPaused, or when ctx
+// ends.
+func (l *limits) enter(ctx context.Context, what cause, p provider.Policy) (done func(provider.Answer), err error) {
+	li := l.of(what.key.ProviderID, p)
 	select {
 	case li.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -108,7 +115,7 @@ func (l *limits) enter(ctx context.Context, k tokenworker.Key, p provider.Policy
 	}
 	return func(a provider.Answer) {
 		err := circuitError(a)
-		li.note(k, err)
+		li.note(what, err)
 		report(err)
 		leave()
 	}, nil

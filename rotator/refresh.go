@@ -136,7 +136,7 @@ func (r *Rotator) spend(
 	ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID, policy provider.Policy,
 	set tokenworker.TokenSet,
 ) error {
-	done, err := r.limits.enter(ctx, rec.Key, policy)
+	done, err := r.limits.enter(ctx, cause{key: rec.Key}, policy)
 	if err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy pro
 func (r *Rotator) ask(
 	ctx context.Context, k tokenworker.Key, policy provider.Policy, set tokenworker.TokenSet,
 ) (provider.Answer, error) {
-	done, err := r.limits.enter(ctx, k, policy)
+	done, err := r.limits.enter(ctx, cause{key: k}, policy)
 	if err != nil {
 		return provider.Answer{}, err
 	}

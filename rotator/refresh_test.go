@@ -525,6 +525,31 @@ func TestOneBadConnectionDoesNotPauseItsProvider(t *testing.T) {
 	}
 }
 
+func TestEventsWithoutACompanyThatGetNoAnswerPauseTheirProvider(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, "    rotation: static\n")
+	rot := r.rotator("p1")
+	set := tokenworker.TokenSet{AccessToken: tokenworker.SecretString("of an unknown company")}
+	introspect := func(event string) error {
+		_, err := rot.Introspect(t.Context(), tokenworker.Key{OrgID: "acme", ProviderID: "demo"},
+			tokenworker.NewEventID("shop", event, r.clock.Now()), set)
+		return err
+	}
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.IntrospectEndpoint}))
+	for range 30 {
+		if err := introspect("the same"); err != nil {
+			t.Fatalf("after failures of one event: %v", err)
+		}
+	}
+	for n := range 9 {
+		if err := introspect(fmt.Sprint("another ", n)); err != nil {
+			t.Fatalf("after failures of %d events: %v", n+1, err)
+		}
+	}
+	if err := introspect("the last"); err == nil {
+		t.Error("ten events in a row had no answer, and the provider is not paused")
+	}
+}
+
 func TestAnAnswerThatADisconnectOvertookIsRevoked(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{}, strictSettings)
 	r.acquire(conn)

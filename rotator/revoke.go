@@ -96,7 +96,7 @@ func (r *Rotator) revokeOne(
 	if err != nil {
 		return provider.Answer{Outcome: provider.Unsupported, Code: codeSealBroken}
 	}
-	done, err := r.limits.enter(ctx, k, policy)
+	done, err := r.limits.enter(ctx, cause{key: k}, policy)
 	if err != nil {
 		return provider.Answer{Outcome: provider.NotSpent, Code: provider.CodeCanceled}
 	}

@@ -12,9 +12,11 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
-// identify asks a provider which company a token set is for.
-func (w *worker) identify(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) (consumer.Identity, error) {
-	answer, err := w.rotator.Introspect(ctx, k, set)
+// identify asks a provider which company the token set of an event is for.
+func (w *worker) identify(
+	ctx context.Context, k tokenworker.Key, event tokenworker.EventID, set tokenworker.TokenSet,
+) (consumer.Identity, error) {
+	answer, err := w.rotator.Introspect(ctx, k, event, set)
 	if err != nil {
 		return consumer.Identity{}, err
 	}
