@@ -42,6 +42,11 @@ func (r *rig) expectTombstone(k tokenworker.Key, at tokenworker.Stamp) {
 	if string(got) != string(wanted) || rec.RemoveAt.IsZero() {
 		r.t.Errorf("%s is\n%s, want a tombstone at %s", k, got, at)
 	}
+	retained, err := r.db.Retained(r.t.Context(), k)
+	must(r.t, err)
+	if len(retained) > 0 {
+		r.t.Errorf("%d older sets of %s are retained", len(retained), k)
+	}
 }
 
 func (r *rig) expectOnlyAbout(k tokenworker.Key, want ...string) {
@@ -54,13 +59,18 @@ func (r *rig) expectOnlyAbout(k tokenworker.Key, want ...string) {
 func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	r, k, other := newRig(t), key("acme", "1"), key("acme", "2")
 	r.acquire(other)
-	seq := r.acquire(k)
+	r.acquire(k)
+	seq := r.acquire(k) // beside which the one before is retained
 	r.letter(k, seq)
 	r.park(k, seq)
 	late, _ := r.acquired(k)
 	r.publish(late) // never to be settled, as an orphan of the work queue
 	if !r.onDisk(late.Body[200:300]) {
 		t.Fatal("the message is not found on disk to begin with")
+	}
+
+	if retained, err := r.db.Retained(t.Context(), k); err != nil || len(retained) != 2 {
+		t.Fatalf("%d sets are retained to begin with, %v", len(retained), err)
 	}
 
 	before := time.Now()
@@ -73,7 +83,7 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	got := r.receipt(k)
 	until := got.BackupsUntil
 	got.BackupsUntil = time.Time{}
-	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 6, EventKeys: []string{r.public.KeyID}}
+	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, EventKeys: []string{r.public.KeyID}}
 	if g, w := mustJSON(t, got), mustJSON(t, want); g != w {
 		t.Errorf("receipt %s, want %s", g, w)
 	}

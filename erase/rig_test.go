@@ -186,7 +186,7 @@ func (r *rig) store(k tokenworker.Key, seq uint64, set tokenworker.TokenSet) tok
 	sealed, err := r.sealer.Seal(r.t.Context(), k, tokenworker.Fence{Stamp: ev.Stamp}, plain)
 	must(r.t, err)
 	v, err := r.db.Acquire(r.t.Context(), &tokenworker.Acquisition{
-		Event: ev, Sealed: sealed, Details: set.Details(), DueAt: time.Now().Add(time.Hour), KeepRevocations: true,
+		Event: ev, Sealed: sealed, Details: set.Details(), DueAt: time.Now().Add(time.Hour), KeepRevocations: true, Retain: 3,
 	})
 	must(r.t, err)
 	return v

@@ -147,8 +147,8 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 	return n, nil
 }
 
-// entomb leaves a tombstone of each connection, whatever was revoked, and counts them. Retained older sets, once a store
-// keeps any, are to be deleted here.
+// entomb leaves a tombstone of each connection, whatever was revoked, and counts them. Stores remove retained older sets in the
+// step that makes a row a tombstone.
 func (r *erasure) entomb(ctx context.Context) error {
 	if err := r.each(ctx, r.pending, r.entombOne); err != nil {
 		return err
