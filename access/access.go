@@ -111,6 +111,7 @@ type Service struct {
 	sealer    Sealer
 	refresher Refresher
 	limits    *limits
+	doubts    *limits // on asking providers about tokens, by connection
 	shares    *shares
 	metrics   *metrics
 	slots     chan struct{} // one is taken by each request under way
@@ -131,7 +132,7 @@ func New(cfg Config, store Store, sealer Sealer, refresher Refresher) (*Service,
 	return &Service{
 		cfg: cfg, sealer: sealer, refresher: refresher,
 		looks:  looks{store: store, limit: cfg.Wait, under: make(map[tokenworker.Key]*line)},
-		limits: newLimits(rate.Limit(cfg.Rate), cfg.Rate), shares: newShares(max(1, cfg.AtOnce/10)),
-		metrics: m, slots: make(chan struct{}, cfg.AtOnce),
+		limits: newLimits(rate.Limit(cfg.Rate), cfg.Rate), doubts: newLimits(rate.Every(refusedAgain), 1),
+		shares: newShares(max(1, cfg.AtOnce/10)), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
 	}, nil
 }

@@ -89,6 +89,7 @@ func TestATokenThatTheAPIRefusesIsRefreshedUnlessItHasBeen(t *testing.T) {
 	first := r.acquire()
 	second := r.expect("canary-access-1", refused(first)).Fence
 	r.expect("canary-access-1", refused(first)) // another reader that had the first one
+	r.clock.advance(time.Minute)
 	r.expect("canary-access-2", refused(second))
 	if n := r.refresher.times(); n != 2 {
 		t.Errorf("%d refreshes", n)

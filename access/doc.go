@@ -37,5 +37,6 @@
 // The claim decides among processes, one flight is shared by all readers of one process, and both are of one token set: its
 // successor is made once, and whoever comes later finds it. Where nothing comes of it (the provider is down, an attempt is
 // unresolved), the token that still works is served; where none does, the reader is told so. Of a refused token that cannot be
-// refreshed the provider is asked what has become of it, so that a disconnect that one reader meets is announced to all.
+// refreshed the provider is asked what has become of it, so that a disconnect that one reader meets is announced to all. Neither
+// happens again within half a minute: some APIs answer 401 whatever the token.
 package access

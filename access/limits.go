@@ -11,7 +11,7 @@ import (
 // names must not fill the memory.
 const maxCallers = 10_000
 
-// limits keeps each caller to its rate.
+// limits keeps each caller, or whatever has the name, to a rate.
 type limits struct {
 	rate  rate.Limit
 	burst int

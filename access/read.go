@@ -68,7 +68,7 @@ func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.Access
 	if code != "" || held.satisfies(q, s.cfg.Now()) {
 		return held.token, code
 	}
-	if held.refreshable || q.Refused == rec.Fence { // what cannot be refreshed can be asked about
+	if s.replaceable(q, rec, held) {
 		if newer, ok := s.successor(waiting, rec); ok {
 			held.token.Value.Wipe()
 			if held, code = s.open(ctx, newer); code != "" {
@@ -83,6 +83,23 @@ func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.Access
 		return events.AccessToken{}, events.GetReauthRequired
 	default:
 		return events.AccessToken{}, events.GetUnavailable
+	}
+}
+
+// refusedAgain is how long a set that has been refreshed is not refreshed for being refused, nor the provider asked again about
+// one that cannot be: an API may answer 401 for want of a scope, whatever the token.
+const refusedAgain = 30 * time.Second
+
+// replaceable reports whether a successor may be asked for of a set that is not what the reader asks for.
+func (s *Service) replaceable(q *events.GetRequest, rec tokenworker.Record, h held) bool {
+	now := s.cfg.Now()
+	switch {
+	case h.refreshable:
+		return !h.lasts(q, now) || now.Sub(rec.RefreshedAt) >= refusedAgain
+	case q.Refused == rec.Fence: // the provider can be asked about it
+		return s.doubts.allow(rec.Key.String(), now)
+	default:
+		return false
 	}
 }
 
@@ -131,14 +148,19 @@ func (h held) works(q *events.GetRequest, now time.Time) bool {
 	return h.token.Fence != q.Refused && (h.token.ExpiresAt.IsZero() || now.Before(h.token.ExpiresAt))
 }
 
-// satisfies reports whether the token is all that the reader asks for. Nobody can ask for more than half of the lifetime
-// that the provider gives its tokens: each read would cost a refresh.
-func (h held) satisfies(q *events.GetRequest, now time.Time) bool {
-	if !h.works(q, now) || h.token.ExpiresAt.IsZero() {
-		return h.works(q, now)
+// lasts reports whether the token lives as long as the reader asks. Nobody can ask for more than half of the lifetime that the
+// provider gives its tokens: each read would cost a refresh.
+func (h held) lasts(q *events.GetRequest, now time.Time) bool {
+	if h.token.ExpiresAt.IsZero() {
+		return true
 	}
 	needs := min(q.MinLifetime, h.token.ExpiresAt.Sub(h.begun)/2)
-	return h.token.ExpiresAt.Sub(now) >= needs
+	return now.Before(h.token.ExpiresAt) && h.token.ExpiresAt.Sub(now) >= needs
+}
+
+// satisfies reports whether the token is all that the reader asks for.
+func (h held) satisfies(q *events.GetRequest, now time.Time) bool {
+	return h.works(q, now) && h.lasts(q, now)
 }
 
 // successor has the record's set replaced, and waits for that within ctx. All who ask for the successor of a set share one

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -103,4 +104,44 @@ func TestWhatTheProviderSaysOfARefusedTokenReachesEveryReader(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARefusedSetIsNotRefreshedAgainAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	second := r.expect("canary-access-1", refused(r.acquire())).Fence
+	for range 3 { // an API that refuses every token
+		r.expectCode(events.GetUnavailable, refused(second))
+	}
+	r.expect("canary-access-1") // other readers may be luckier
+	r.clock.advance(30 * time.Second)
+	r.expect("canary-access-2", refused(second))
+	if n := r.refresher.times(); n != 2 {
+		t.Errorf("%d refreshes", n)
+	}
+}
+
+func TestARefusedSetThatIsAboutToExpireIsRefreshedHoweverYoung(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.lifetime = 20 * time.Second
+	second := r.expect("canary-access-1", refused(r.acquire())).Fence
+	r.clock.advance(15 * time.Second)
+	r.expect("canary-access-2", refused(second), atLeast(time.Minute))
+}
+
+func TestAProviderIsAskedAboutARefusedTokenOnceInAWhile(t *testing.T) {
+	r := newRig(t)
+	p := r.finchShaped()
+	r.start()
+	fence := r.acquire(withoutRefresh)
+	for range 3 {
+		r.expectCode(events.GetReauthRequired, refused(fence))
+	}
+	if n := p.asked.Load(); n != 1 {
+		t.Errorf("asked %d times, want 1", n)
+	}
+	r.clock.advance(30 * time.Second)
+	p.status.Store("disconnected")
+	r.expectCode(events.GetDisconnected, refused(fence))
 }
