@@ -187,8 +187,27 @@ func newAPI(t *testing.T, then http.HandlerFunc) *api {
 	return a
 }
 
-func TestABodyIsSentAgainOnlyIfItCanBeHadAgain(t *testing.T) {
+func TestAnAPIThatRefusesEveryTokenCostsOneRefresh(t *testing.T) {
 	r := newRig(t, &clock{})
+	r.acquire(t)
+	a := newAPI(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	httpClient := &http.Client{Transport: r.reader.Transport(conn, &http.Transport{DisableKeepAlives: true})}
+	for range 3 {
+		resp, err := httpClient.Get(a.URL) //nolint:noctx // bounded by the test
+		must(t, err)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	if got := r.server.Totals().Posts; got != 1 {
+		t.Errorf("%d refreshes, want 1", got)
+	}
+}
+
+func TestABodyIsSentAgainOnlyIfItCanBeHadAgain(t *testing.T) {
+	c := &clock{}
+	r := newRig(t, c)
 	r.acquire(t)
 	httpClient := &http.Client{Transport: r.reader.Transport(conn, &http.Transport{DisableKeepAlives: true})}
 	for _, test := range []struct {
@@ -202,6 +221,7 @@ func TestABodyIsSentAgainOnlyIfItCanBeHadAgain(t *testing.T) {
 		{"none", nil, http.StatusOK, ","},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			c.advance(time.Minute) // after which the set may be refreshed again
 			a := newAPI(t, nil)
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL, test.body)
 			must(t, err)
