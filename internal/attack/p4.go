@@ -42,7 +42,7 @@ const fullFleet = 10_000
 // The times of the fleet: those of a deployment, some forty times as fast.
 const (
 	fleetClaim  = 5 * time.Second
-	fleetMargin = 5 * time.Second
+	fleetMargin = 15 * time.Second
 )
 
 // fleet is the processes of P4, with what was done to them.
@@ -226,12 +226,14 @@ func (f *fleet) excuse(ctx context.Context, name, what string) error {
 	return nil
 }
 
-// pause stops a process until past the end of its claims, by less than the margin or by more.
+// pause stops a process until past the end of its claims, by less than the margin or by more. By less means that there is
+// time left to save what it holds: beside other pauses, which may hold the store's lock, and on a machine that does much
+// else, that takes seconds.
 func (f *fleet) pause(ctx context.Context, i int, beyond bool) error {
 	if !f.paused[i].IsZero() {
 		return nil
 	}
-	length := fleetClaim + time.Duration(f.rand.Int64N(int64(fleetMargin/2)))
+	length := fleetClaim + time.Duration(f.rand.Int64N(int64(fleetMargin/3)))
 	if beyond {
 		length = f.beyond()
 	}
