@@ -109,14 +109,14 @@ type keyState struct {
 func newKeyCache() keyCache { return keyCache{turn: make(chan struct{}, 1)} }
 
 // answer is what is known at a time without a fetch: keys of the last maxAge, or that they could not be had just now.
-func (s *keyState) answer(now time.Time, maxAge time.Duration) (keys *issuerKeys, fault error, known bool) {
+func (s *keyState) answer(now time.Time, maxAge time.Duration) (keys *issuerKeys, known bool, fault error) {
 	switch {
 	case s == nil:
-		return nil, nil, false
+		return nil, false, nil
 	case s.keys != nil && now.Sub(s.keys.fetched) < maxAge:
-		return s.keys, nil, true
+		return s.keys, true, nil
 	}
-	return nil, s.fault, s.fault != nil && now.Before(s.until)
+	return nil, s.fault != nil && now.Before(s.until), s.fault
 }
 
 // issuerKeys returns the keys of the provider's issuer, fetched within the last maxAge.
@@ -126,7 +126,7 @@ func (c *Client) issuerKeys(ctx context.Context, p *Provider, maxAge time.Durati
 		return nil, fmt.Errorf("%w: %s", ErrIDTokenUnverified, fault.Code)
 	}
 	cache := &c.session(p).keys
-	if keys, fault, known := cache.state.Load().answer(c.cfg.Now(), maxAge); known {
+	if keys, known, fault := cache.state.Load().answer(c.cfg.Now(), maxAge); known {
 		return keys, fault
 	}
 	if err := cache.enter(ctx); err != nil {
@@ -134,7 +134,7 @@ func (c *Client) issuerKeys(ctx context.Context, p *Provider, maxAge time.Durati
 	}
 	defer func() { <-cache.turn }()
 	before := cache.state.Load()
-	if keys, fault, known := before.answer(c.cfg.Now(), maxAge); known {
+	if keys, known, fault := before.answer(c.cfg.Now(), maxAge); known {
 		return keys, fault
 	}
 	keys, err := c.fetchKeys(ctx, p, found)
