@@ -119,9 +119,10 @@ func (d *dataKeys) loadCurrent(
 	if k, ok := d.remembered(name, unusable); ok {
 		return k, nil // by a load that ended just before this one began
 	}
+	wrapping := d.service.WrappingKey(scope.encryptionContext(orgID))
 	stored, err := d.store.WrappedKey(ctx, name)
 	switch {
-	case err == nil && d.usable(stored, unusable) && stored.KeyID == d.service.WrappingKey(scope.encryptionContext(orgID)):
+	case err == nil && stored.KeyID == wrapping && d.usable(stored, unusable):
 		d.remember(stored)
 		return stored, nil
 	case err != nil && !errors.Is(err, tokenworker.ErrNotFound):
@@ -133,18 +134,23 @@ func (d *dataKeys) loadCurrent(
 		return tokenworker.WrappedKey{}, err
 	}
 	next := tokenworker.WrappedKey{Name: name, KeyID: made.KeyID, Wrapped: made.Wrapped, CreatedAt: d.now()}
-	kept, err := d.store.PutWrappedKey(ctx, next, stored.Wrapped)
-	if err != nil {
-		made.Plain.Wipe()
-		return tokenworker.WrappedKey{}, err
+	for {
+		kept, err := d.store.PutWrappedKey(ctx, next, stored.Wrapped)
+		switch {
+		case err != nil:
+			made.Plain.Wipe()
+			return tokenworker.WrappedKey{}, err
+		case bytes.Equal(kept.Wrapped, made.Wrapped):
+			d.unwrapped.put(keyRef{scope, orgID, made.KeyID, made.Wrapped}.id(), made.Plain)
+			d.remember(kept)
+			return kept, nil
+		case kept.KeyID == wrapping && d.usable(kept, unusable): // another replica was faster
+			made.Plain.Wipe()
+			d.remember(kept)
+			return kept, nil
+		}
+		stored = kept // by a replica that still wraps with a former key; each such one wins once
 	}
-	if bytes.Equal(kept.Wrapped, made.Wrapped) {
-		d.unwrapped.put(keyRef{scope, orgID, made.KeyID, made.Wrapped}.id(), made.Plain)
-	} else {
-		made.Plain.Wipe() // another replica was faster
-	}
-	d.remember(kept)
-	return kept, nil
 }
 
 // usable reports whether new token sets may be sealed under k. A key from the future, by more than clocks may disagree,

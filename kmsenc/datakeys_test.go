@@ -172,6 +172,27 @@ func TestTheLoserOfARaceToRenewUsesTheWinnersKey(t *testing.T) {
 	})
 }
 
+func TestTheLoserOfARaceToAReplicaWithAFormerKeyReplacesTheWinners(t *testing.T) {
+	c, store := newChange(t), newMemoryStore()
+	sealer, behind := New(c.current, store, Config{}), New(c.former, store, Config{})
+	store.beforePut = func() {
+		store.beforePut = nil
+		mustSeal(t, behind, acme, first, "plaintext")
+	}
+	for range 2 {
+		sealed := mustSeal(t, sealer, acme, first, "plaintext")
+		if former, err := c.again.FormerSetKey(acme, sealed); err != nil || former != "" {
+			t.Errorf("sealed under a data key that a former key wraps: %q, %v", former, err)
+		}
+		if wrappedIn(t, sealed) != string(store.keys["org/acme"].Wrapped) {
+			t.Error("the store does not hold the key that was sealed under")
+		}
+	}
+	if n := c.current.generated.Load(); n != 1 {
+		t.Errorf("%d data keys were generated, want one", n)
+	}
+}
+
 func TestACurrentKeyThatDoesNotUnwrapIsReplaced(t *testing.T) {
 	for name, damage := range map[string]func(*tokenworker.WrappedKey, *fixture){
 		"damaged":        func(k *tokenworker.WrappedKey, _ *fixture) { k.Wrapped = append(bytes.Clone(k.Wrapped), 0) },
