@@ -25,7 +25,7 @@ import (
 )
 
 var p4 = promise{
-	name: "P4", unit: "connections", usual: 500, full: fullFleet,
+	name: "P4", unit: "connections", usual: 500, full: 10_000,
 	attacks: []attack{
 		{"a fleet over one store at a strict provider: kill -9, pauses, outages of the store, lost answers, 429, 5xx, spent tokens " +
 			"published again", func(ctx context.Context, e *env, n int) error { return wearOut(ctx, e, n, false) }},
@@ -36,8 +36,6 @@ var p4 = promise{
 			func(ctx context.Context, e *env, _ int) error { return readExpiring(ctx, e, 1000) }},
 	},
 }
-
-const fullFleet = 10_000
 
 // The times of the fleet: those of a deployment, some forty times as fast.
 const (
@@ -67,7 +65,7 @@ type fleet struct {
 func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	const processes = 8
 	rotations := 5
-	if n >= fullFleet {
+	if n > 1000 {
 		rotations = 20
 	}
 	if beyond { // each costs the connections that it meets
@@ -102,8 +100,8 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	if err := f.misbehave(beyond); err != nil {
 		return err
 	}
-	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets a half longer.
-	limit := time.Now().Add(time.Duration(rotations) * lifetime)
+	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets twice as long.
+	limit := time.Now().Add(time.Duration(rotations) * lifetime * 4 / 3)
 	for s.server.Totals().Granted < n*rotations && time.Now().Before(limit) {
 		if err := f.disturb(ctx, beyond); err != nil {
 			return err
