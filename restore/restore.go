@@ -162,7 +162,7 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 		erase bool
 	}{{h.erased, true}, {h.gone, false}} {
 		event := step.event
-		if event.Stamp.Compare(rec.Disconnected) <= 0 {
+		if event.Stamp.IsZero() {
 			continue
 		}
 		event.Key = rec.Key
@@ -170,10 +170,12 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 			event.Entered = rec.Entered
 		}
 		var err error
-		rec, err = r.apply(ctx, rec, func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
-			return rec.Disconnect(&tokenworker.Disconnection{Event: event})
-		}, &r.report.Disconnected)
-		if err == nil && step.erase {
+		if event.Stamp.Compare(rec.Disconnected) > 0 {
+			rec, err = r.apply(ctx, rec, func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+				return rec.Disconnect(&tokenworker.Disconnection{Event: event})
+			}, &r.report.Disconnected)
+		}
+		if err == nil && step.erase { // also where the backup, or a restore that was interrupted, has but its disconnect
 			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, time.Time{}, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
 		}
 		if err != nil {

@@ -257,6 +257,24 @@ func TestErasedRowsStayErased(t *testing.T) {
 	}
 }
 
+func TestAnErasureThatWasUnderWayAtTheBackupIsFinished(t *testing.T) {
+	r := newRig(t)
+	k := key("erased")
+	r.acquire(k)
+	e := r.event(k)
+	_, _, err := r.db.Update(t.Context(), r.get(k), func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+		return rec.Disconnect(&tokenworker.Disconnection{Event: e})
+	})
+	must(t, err)
+	r.recorded(tokenworker.AuditErase, e)
+	if report := r.restore(nil); report != (restore.Report{Rows: 1, Erased: 1}) {
+		t.Errorf("report %+v", report)
+	}
+	if rec := r.get(k); rec.Status != tokenworker.Disconnected || rec.Revoke != nil {
+		t.Errorf("the erased record is %s and holds %d sets to revoke", rec.Status, len(rec.Revoke))
+	}
+}
+
 func TestAnErasureLeavesWhatCameAfterItAlone(t *testing.T) {
 	r := newRig(t)
 	k := key("came-back")
