@@ -57,3 +57,38 @@ func Unsettling(from Fence, c Claim, spends Fingerprint) Rule {
 		return *r, Stale, nil
 	}
 }
+
+// Superseding is the rule for a set whose refresh token must not be posted because a newer set, which its store has lost, is on
+// record: it is kept like that of a dead grant, never served, to be revoked by a later disconnect.
+func Superseding(from Fence, f Failure, spends Fingerprint) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Fence != from || r.Status != Active {
+			return *r, Stale, nil
+		}
+		next := *r
+		next.fail(f)
+		next.Status, next.Claim, next.Spent = ReauthRequired, nil, AddSpent(r.Spent, spends)
+		return next, Applied, nil
+	}
+}
+
+// Sparing is the rule for what was disconnected at the stamp, where revoking its sets could end a newer grant, which its store
+// has lost: a tombstone is left.
+func Sparing(at Stamp, remove time.Time) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		if r.Status != Disconnecting || r.Stamp != at {
+			return *r, Stale, nil
+		}
+		next := r.tombstone(remove)
+		if len(next.Owed) > 0 { // DueWhileOwed
+			next.DueAt = r.RevokeAt
+		}
+		return next, Applied, nil
+	}
+}

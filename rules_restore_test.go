@@ -71,3 +71,45 @@ func TestASetIsUnsettledOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyTheSetThatIsSupersededGivesUp(t *testing.T) {
+	fence := tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 7}}
+	spends := tokenworker.Fingerprint{1}
+	owed := &tokenworker.Owed{Attempt: tokenworker.NewAttemptID()}
+	rule := tokenworker.Superseding(fence, tokenworker.Failure{Code: "superseded", DueAt: time.Unix(100, 0), Owed: owed}, spends)
+	next, verdict, err := rule(&tokenworker.Record{
+		Status: tokenworker.Active, Fence: fence, Sealed: []byte("kept"), Claim: &tokenworker.Claim{},
+	})
+	if err != nil || verdict != tokenworker.Applied || next.Status != tokenworker.ReauthRequired || next.Claim != nil ||
+		next.Sealed == nil || !next.Owes(owed.Attempt) || !slices.Contains(next.Spent, spends) {
+		t.Errorf("%v, %v: %+v", verdict, err, next)
+	}
+	for _, r := range []*tokenworker.Record{
+		nil, {Status: tokenworker.Active, Fence: fence.Next()}, {Status: tokenworker.Disconnecting, Fence: fence},
+	} {
+		if _, verdict, err := rule(r); verdict != tokenworker.Stale || err != nil {
+			t.Errorf("%+v: %v, %v; want it stale", r, verdict, err)
+		}
+	}
+}
+
+func TestOnlyWhatWasDisconnectedThenIsSpared(t *testing.T) {
+	fence := tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 7}}
+	remove := time.Unix(100, 0)
+	rule := tokenworker.Sparing(fence.Stamp, remove)
+	next, verdict, err := rule(&tokenworker.Record{
+		Status: tokenworker.Disconnecting, Fence: fence, Disconnected: fence.Stamp, Revoke: [][]byte{{1}}, RevokeAt: remove,
+		Owed: []tokenworker.Owed{{}},
+	})
+	if err != nil || verdict != tokenworker.Applied || next.Status != tokenworker.Disconnected || next.Revoke != nil ||
+		next.Disconnected != fence.Stamp || !next.RemoveAt.Equal(remove) || !next.DueAt.Equal(remove) {
+		t.Errorf("%v, %v: %+v", verdict, err, next)
+	}
+	for _, r := range []*tokenworker.Record{
+		nil, {Status: tokenworker.Active, Fence: fence}, {Status: tokenworker.Disconnecting},
+	} {
+		if _, verdict, err := rule(r); verdict != tokenworker.Stale || err != nil {
+			t.Errorf("%+v: %v, %v; want it stale", r, verdict, err)
+		}
+	}
+}

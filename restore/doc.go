@@ -6,6 +6,7 @@
 //	                                                           2. disconnected: its sets wait to be revoked
 //	                                                           3. ids of events that may be repeated are remembered
 //	                                                           4. a set that may be spent: unresolved
+//	                                                           5. a set that is superseded: reauth_required
 //
 // # What it decides
 //

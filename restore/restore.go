@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/audit"
+	"github.com/tokenworker/tokenworker/events"
 )
 
 // Store is the store that was restored. No worker runs on it.
@@ -41,6 +42,9 @@ type Config struct {
 	// Rotates reports whether the provider's refresh tokens change when they are used; required.
 	Rotates func(providerID string) bool
 
+	// Narrow reports whether revoking a token at the provider leaves newer grants alone; required.
+	Narrow func(providerID string) bool
+
 	Tombstone time.Duration // how long a tombstone is kept; required
 	DryRun    bool          // decide and count, and write nothing
 
@@ -50,11 +54,14 @@ type Config struct {
 
 // Validate reports what cannot work.
 func (c Config) Validate() error {
-	if c.Process == "" || c.Rotates == nil || c.Tombstone <= 0 {
+	if c.Process == "" || c.Rotates == nil || c.Narrow == nil || c.Tombstone <= 0 {
 		return errors.New("restore: the process, the providers' policies and the age of tombstones are required")
 	}
 	return nil
 }
+
+// codeSuperseded is why a set is not posted, and its customer must log in again.
+const codeSuperseded = "superseded"
 
 // Report is what a restore has done, or with DryRun would do.
 type Report struct {
@@ -64,6 +71,7 @@ type Report struct {
 	Remembered   int `json:"remembered"`   // rows that got back ids of events
 	Unsettled    int `json:"unsettled"`    // sets that may be spent and are not posted before the last resort
 	Superseded   int `json:"superseded"`   // active rows that hold an older set than was stored: acquired or refreshed since
+	Spared       int `json:"spared"`       // rows whose sets are not revoked: that could end a newer grant, which is lost
 	Unreadable   int `json:"unreadable"`   // sets that could not be opened: a resync of their tokens is not recognized
 }
 
@@ -145,14 +153,22 @@ func (r *Restorer) row(ctx context.Context, rec tokenworker.Record, known map[st
 		}
 	}
 	rec, err := r.replay(ctx, rec, &h)
-	if err != nil || rec.Status != tokenworker.Active {
+	if err != nil {
 		return err
 	}
-	if h.acquired.Compare(rec.Stamp) > 0 || h.refreshed.Stamp == rec.Stamp && h.refreshed.Generation > rec.Generation {
+	again := h.acquired.Compare(rec.Stamp) > 0
+	lost := again || h.refreshed.Stamp == rec.Stamp && h.refreshed.Generation > rec.Generation
+	switch {
+	case rec.Status == tokenworker.Disconnecting && again && !r.cfg.Narrow(rec.Key.ProviderID):
+		_, err = r.apply(ctx, rec, tokenworker.Sparing(rec.Stamp, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Spared)
+		return err
+	case rec.Status != tokenworker.Active:
+		return nil
+	case lost:
 		r.report.Superseded++
 		r.cfg.Logger.WarnContext(ctx, "a newer token set of the connection is lost", slog.String("key", rec.Key.String()))
 	}
-	return r.unsettle(ctx, rec)
+	return r.unsettle(ctx, rec, lost)
 }
 
 // replay applies the erasure and the disconnect on record to a row that is older, and puts ids back.
@@ -200,9 +216,9 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 	return r.apply(ctx, rec, tokenworker.Remembering(ids), &r.report.Remembered)
 }
 
-// unsettle claims a set that may have been spent.
-func (r *Restorer) unsettle(ctx context.Context, rec tokenworker.Record) error {
-	if rec.Claim != nil || !r.cfg.Rotates(rec.Key.ProviderID) {
+// unsettle claims a set that may have been spent. One of which a newer set is on record is not posted even as a last resort.
+func (r *Restorer) unsettle(ctx context.Context, rec tokenworker.Record, superseded bool) error {
+	if rec.Claim != nil && !superseded || !r.cfg.Rotates(rec.Key.ProviderID) {
 		return nil
 	}
 	var spends tokenworker.Fingerprint
@@ -217,6 +233,11 @@ func (r *Restorer) unsettle(ctx context.Context, rec tokenworker.Record) error {
 	default:
 		spends = tokenworker.NewFingerprint(rec.Key, set.RefreshToken)
 	}
+	if superseded {
+		var announced int
+		_, err = r.apply(ctx, rec, tokenworker.Superseding(rec.Fence, r.superseded(rec), spends), &announced)
+		return err
+	}
 	stored := rec.RefreshedAt // from then on it may have been posted, for providers that take it twice for a while
 	if stored.IsZero() {
 		stored = rec.AcquiredAt
@@ -226,6 +247,15 @@ func (r *Restorer) unsettle(ctx context.Context, rec tokenworker.Record) error {
 	}
 	_, err = r.apply(ctx, rec, tokenworker.Unsettling(rec.Fence, claim, spends), &r.report.Unsettled)
 	return err
+}
+
+// superseded is announced by the first worker that starts.
+func (r *Restorer) superseded(rec tokenworker.Record) tokenworker.Failure {
+	now, attempt := r.cfg.Now(), tokenworker.NewAttemptID()
+	return tokenworker.Failure{Attempt: attempt, Code: codeSuperseded, DueAt: now, Owed: &tokenworker.Owed{
+		Attempt: attempt, By: r.cfg.Process, Kinds: []string{string(events.ReauthRequired)}, Fence: rec.Fence,
+		Code: codeSuperseded, At: now,
+	}}
 }
 
 func (r *Restorer) open(ctx context.Context, rec tokenworker.Record) (tokenworker.TokenSet, error) {

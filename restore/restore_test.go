@@ -124,7 +124,8 @@ func (r *rig) recorded(action tokenworker.AuditAction, e tokenworker.Event) {
 func (r *rig) restore(named []tokenworker.Key, change ...func(*restore.Config)) restore.Report {
 	r.t.Helper()
 	cfg := restore.Config{
-		Process: "restore", Rotates: func(id string) bool { return id == "strict" }, Tombstone: 90 * 24 * time.Hour,
+		Process: "restore", Rotates: func(id string) bool { return id != "static" },
+		Narrow: func(id string) bool { return id != "wide" }, Tombstone: 90 * 24 * time.Hour,
 		Now: func() time.Time { return now },
 	}
 	for _, c := range change {
@@ -333,8 +334,50 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 		StampEpoch: 1, StampSeq: 99, Generation: 9,
 	})
 	r.acquire(key("same"))
-	if report := r.restore(nil); report.Superseded != 2 {
-		t.Errorf("report %+v, want two sets superseded", report)
+	_, _, err := r.db.Update(t.Context(), r.get(rotated), tokenworker.Claiming(r.get(rotated).Fence, // posted as the backup was taken
+		tokenworker.Claim{Attempt: tokenworker.NewAttemptID()}, tokenworker.Fingerprint{}, tokenworker.AttemptID{}))
+	must(t, err)
+	if report := r.restore(nil); report.Superseded != 2 || report.Unsettled != 1 {
+		t.Errorf("report %+v, want two sets superseded and one unsettled", report)
+	}
+	for _, k := range []tokenworker.Key{k, rotated} {
+		rec := r.get(k)
+		if rec.Status != tokenworker.ReauthRequired || rec.Claim != nil || rec.FailureCode != "superseded" || len(rec.Spent) != 1 {
+			t.Errorf("the superseded %s is %s, claimed as %+v, with %d tokens spent", k, rec.Status, rec.Claim, len(rec.Spent))
+		}
+		if len(rec.Owed) != 1 || rec.Owed[0].Kinds[0] != "reauth_required" || !rec.DueAt.Equal(now) {
+			t.Errorf("it owes %+v and is due at %s", rec.Owed, rec.DueAt)
+		}
+	}
+}
+
+func TestARevocationThatCouldEndALostGrantIsNotSent(t *testing.T) {
+	for _, c := range []struct {
+		provider string
+		want     tokenworker.Status
+	}{{"wide", tokenworker.Disconnected}, {"strict", tokenworker.Disconnecting}} {
+		r := newRig(t)
+		k := tokenworker.Key{OrgID: "acme", ProviderID: c.provider, CompanyID: "came-back"}
+		r.acquire(k)
+		r.recorded(tokenworker.AuditDisconnect, r.event(k))
+		again := r.event(k)
+		r.recorded(tokenworker.AuditWrite, again)
+		left := k
+		left.CompanyID = "left"
+		r.acquire(left)
+		r.recorded(tokenworker.AuditDisconnect, r.event(left))
+		r.restore(nil)
+		if rec := r.get(k); rec.Status != c.want || (len(rec.Revoke) > 0) != (c.want == tokenworker.Disconnecting) {
+			t.Errorf("at %s it is %s and holds %d sets to revoke", c.provider, rec.Status, len(rec.Revoke))
+		}
+		if rec := r.get(left); len(rec.Revoke) != 1 {
+			t.Errorf("at %s, what did not come back holds %d sets to revoke", c.provider, len(rec.Revoke))
+		}
+		again.Stamp = r.event(k).Stamp
+		must(t, r.tryAcquire(again)) // published again
+		if rec := r.get(k); rec.Status != tokenworker.Active {
+			t.Errorf("at %s the grant that came back is %s", c.provider, rec.Status)
+		}
 	}
 }
 

@@ -106,6 +106,10 @@ func (a *app) restore(ctx context.Context, p parts, flags *workerFlags, dryRun, 
 			policy, _ := knows.gateway.Policy(id)
 			return policy.Rotates()
 		},
+		Narrow: func(id string) bool {
+			policy, _ := knows.gateway.Policy(id)
+			return policy.RevokesNarrowly()
+		},
 	}, p.store, trail, knows.sealer)
 	if err != nil {
 		return err
