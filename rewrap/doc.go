@@ -19,5 +19,6 @@
 // passes over what is done without a write or a call of the key service. [Check] counts what is left. Two at once are
 // harmless: each replaces what it has read.
 //
-// What lies outside the store is not looked for: token sets in the rescue stream come into the store as they were sealed.
+// What lies outside the store is not looked for: token sets in the rescue stream come into the store as they were sealed. Who
+// gives up a key makes sure that the stream was empty before the store was counted.
 package rewrap

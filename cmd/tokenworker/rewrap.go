@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v3"
 
 	"github.com/tokenworker/tokenworker"
@@ -13,6 +14,7 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/rewrap"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 func (a *app) rewrapCommand() *cli.Command {
@@ -27,7 +29,7 @@ func (a *app) rewrapCommand() *cli.Command {
 		Description: "Run it beside workers that have been started with the new key first and the former ones after it " +
 			"(--kms-key new --kms-key former), and give it the same keys; embedded, the key file says them. It may be stopped at " +
 			"any time and goes on when run again. No key and no token is decrypted on the way. With --check it counts what is " +
-			"left, and fails when there is something.",
+			"left, and fails when there is something, or token sets wait in the rescue stream.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "check", Sources: env("check"), Destination: &flags.check, Usage: "only count what is left"},
 			&cli.FloatFlag{
@@ -52,7 +54,11 @@ func (a *app) rewrapCommand() *cli.Command {
 				events.KeyKind: events.KeyContext, audit.KeyKind: audit.KeyContext,
 			})
 			if flags.check {
-				return a.checkWrapping(ctx, s, wrapper, flags.json)
+				js, err := t.jetStream(ctx)
+				if err != nil {
+					return err
+				}
+				return a.checkWrapping(ctx, s, js, wrapper, flags.json)
 			}
 			trail, err := t.trail(ctx)
 			if err != nil {
@@ -63,8 +69,17 @@ func (a *app) rewrapCommand() *cli.Command {
 	}
 }
 
-// checkWrapping prints what former keys still wrap, and fails when there is something.
-func (a *app) checkWrapping(ctx context.Context, s store, wrapper rewrap.Wrapper, asJSON bool) error {
+// checkWrapping prints what former keys still wrap, and fails when there is something, or token sets wait in the rescue
+// stream, which come into the store as they were sealed. The stream is looked at first: what leaves it meanwhile is counted
+// there or in the store.
+func (a *app) checkWrapping(
+	ctx context.Context, s store, js jetstream.JetStream, wrapper rewrap.Wrapper, asJSON bool,
+) error {
+	rescue, err := js.Stream(ctx, streams.Rescue)
+	if err != nil {
+		return fmt.Errorf("looking into the rescue stream: %w", err)
+	}
+	waiting := int(rescue.CachedInfo().State.Msgs) //nolint:gosec // of rescued sets there are few
 	left, err := rewrap.Check(ctx, s, wrapper)
 	if err != nil {
 		return fmt.Errorf("counting what is left: %w", err)
@@ -73,10 +88,16 @@ func (a *app) checkWrapping(ctx context.Context, s store, wrapper rewrap.Wrapper
 	for _, l := range left {
 		out.row(l, l.KeyID, strconv.Itoa(l.Records), strconv.Itoa(l.Sets), strconv.Itoa(l.Keys))
 	}
-	if err := out.close(); err != nil || len(left) == 0 {
+	switch err := out.close(); {
+	case err != nil:
 		return err
+	case len(left) > 0:
+		return fmt.Errorf("%s still in use", count(len(left), "former key is", "former keys are"))
+	case waiting > 0:
+		return fmt.Errorf("%s in %s, maybe under a former key; look again when the store has taken what is there",
+			count(waiting, "token set waits", "token sets wait"), streams.Rescue)
 	}
-	return fmt.Errorf("%s still in use", count(len(left), "former key is", "former keys are"))
+	return nil
 }
 
 // rewrap wraps again and prints what it has done, also when it is stopped.

@@ -8,11 +8,13 @@ import (
 
 	"github.com/tokenworker/tokenworker/internal/natstest"
 	"github.com/tokenworker/tokenworker/localstack"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 	t.Parallel()
-	p := newDeployment(t, natstest.Start(t).ClientURL())
+	server := natstest.Start(t)
+	p := newDeployment(t, server.ClientURL())
 	p.must("", "setup", "--replicas", "1")
 	worker := p.start("run")
 	worker.await("working")
@@ -39,6 +41,23 @@ func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 	if left := moved.must("", "rewrap", "--check", "--json"); left != "" {
 		t.Errorf("left: %s", left)
 	}
+
+	js := natstest.ConnectTo(t, server)
+	ack, err := js.Publish(t.Context(), "tokens.v1.rescue.acme.gusto.company-1", []byte("an answer that no store took"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := moved.run("", "rewrap", "--check"); o.code != 1 || !strings.Contains(o.stderr, "1 token set waits in "+streams.Rescue) {
+		t.Errorf("with a set in the rescue stream: exit code %d, stderr %q", o.code, o.stderr)
+	}
+	rescue, err := js.Stream(t.Context(), streams.Rescue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rescue.DeleteMsg(t.Context(), ack.Sequence); err != nil {
+		t.Fatal(err)
+	}
+	moved.must("", "rewrap", "--check")
 
 	alone := *p
 	alone.env = append(alone.env, "TOKENWORKER_KMS_KEY="+current)
