@@ -24,6 +24,9 @@ const (
 	inboxes = "_INBOX."
 )
 
+// PingSubject is where every process that answers reads says that it does (NATS services, ADR-32).
+const PingSubject = "$SRV.PING." + serviceName
+
 // Run answers requests that come over nc, a connection of nobody else's, until ctx ends. Then it takes no more, answers
 // those under way within the grace, and leaves nc open. Replicas share the requests.
 func (s *Service) Run(ctx context.Context, nc *nats.Conn) error {

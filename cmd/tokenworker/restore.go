@@ -48,7 +48,7 @@ func (a *app) restoreCommand() *cli.Command {
 				return err
 			}
 			if flags.worker.known, err = t.knownProviders(); err == nil {
-				err = a.restore(ctx, p, &flags.worker, flags.dryRun, flags.json)
+				err = a.restore(ctx, p, watchFor(t, p), &flags.worker, flags.dryRun, flags.json)
 			}
 			return errors.Join(err, closeParts())
 		}),
@@ -84,12 +84,12 @@ func (a *app) restored(ctx context.Context, t *target) (p parts, closeParts func
 	return p, d.close, nil
 }
 
-func (a *app) restore(ctx context.Context, p parts, flags *workerFlags, dryRun, asJSON bool) error {
+func (a *app) restore(ctx context.Context, p parts, watch *watch, flags *workerFlags, dryRun, asJSON bool) error {
 	knows, err := flags.newRefresher(ctx, p, a.log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}
-	if err := p.noWorkers(ctx); err != nil {
+	if err := watch.quiet(ctx, pullExpiry); err != nil {
 		return err
 	}
 	trail, err := p.soundTrail(ctx, a.log)
@@ -115,22 +115,13 @@ func (a *app) restore(ctx context.Context, p parts, flags *workerFlags, dryRun, 
 		return err
 	}
 	report, err := r.Run(ctx, named)
+	if err == nil {
+		err = watch.quiet(ctx, 0)
+	}
 	if err == nil && !dryRun {
 		err = p.concludeRestore(ctx, trail)
 	}
 	return errors.Join(err, printObject(a.stdout, report, asJSON))
-}
-
-// noWorkers fails when a worker asks for events: what it serves or posts meanwhile would be served or posted too early.
-func (p parts) noWorkers(ctx context.Context) error {
-	cons, err := p.js.Consumer(ctx, streams.In, streams.Acquired)
-	if err != nil {
-		return fmt.Errorf("looking for workers: %w", err)
-	}
-	if cons.CachedInfo().NumWaiting > 0 {
-		return errors.New("a worker is running: stop every worker first")
-	}
-	return nil
 }
 
 // soundTrail opens the audit trail. It must not be broken, and the store must know its key from before the backup: under a

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	"github.com/tokenworker/tokenworker/access"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -58,6 +59,23 @@ func matches(pattern, subject string) bool {
 // somewhere is a subject's last tokens that stand for any connection.
 const somewhere = "org.provider.company"
 
+// durables are the durable consumers of a stream.
+type durables struct {
+	name     string
+	durables []string
+}
+
+// workerConsumers are what every worker pulls from.
+func workerConsumers() []durables {
+	return []durables{
+		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Erase, streams.Replay}},
+		{streams.Parked, []string{streams.ParkedRetry}},
+		{streams.Rescue, []string{streams.Rescuer}},
+		{streams.Sweep, []string{streams.Sweeper}},
+		{streams.Out, []string{streams.Auditor}},
+	}
+}
+
 // workerNeeds are subjects that a worker publishes on, one for each right. docs/operations.md gives the patterns.
 func workerNeeds() []string {
 	needs := []string{
@@ -69,6 +87,7 @@ func workerNeeds() []string {
 		"tokens.v1.audit.read.pseudonym",
 		"$JS.API.STREAM.INFO." + streams.Audit,
 		"$JS.API.CONSUMER.CREATE." + streams.Audit + ".reader", pullSubject(streams.Audit, "reader"),
+		access.PingSubject, // whether workers answer reads, before a restore
 		"$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.refreshed." + somewhere, // whether it was announced
 	}
 	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
@@ -77,16 +96,7 @@ func workerNeeds() []string {
 	for _, name := range []string{streams.In, streams.Parked} {
 		needs = append(needs, "$JS.API.STREAM.MSG.DELETE."+name)
 	}
-	for _, stream := range []struct {
-		name     string
-		durables []string
-	}{
-		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Erase, streams.Replay}},
-		{streams.Parked, []string{streams.ParkedRetry}},
-		{streams.Rescue, []string{streams.Rescuer}},
-		{streams.Sweep, []string{streams.Sweeper}},
-		{streams.Out, []string{streams.Auditor}},
-	} {
+	for _, stream := range workerConsumers() {
 		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name)
 		for _, durable := range stream.durables {
 			consumer := stream.name + "." + durable
