@@ -274,9 +274,9 @@ func TestACallerIsHeldToItsRateAndAnotherIsNot(t *testing.T) {
 func TestWhatIsNoRequestCountsAgainstTheRate(t *testing.T) {
 	r := newRig(t)
 	r.start(func(c *access.Config) { c.Rate = 3 })
-	subject := events.GetSubject("payroll", conn)
+	subject, nc := events.GetSubject("payroll", conn), r.as("payroll")
 	for _, want := range []string{"bad_request", "bad_request", "bad_request", "rate_limited"} {
-		reply, err := r.nc.Request(subject, []byte("no request"), 10*time.Second)
+		reply, err := nc.Request(subject, []byte("no request"), 10*time.Second)
 		must(t, err)
 		if got := reply.Header.Get(micro.ErrorHeader); got != want {
 			t.Errorf("answered %q, want %q", got, want)
@@ -319,7 +319,7 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		"too long an answer": strings.Replace(string(good), `{`, `{"min_lifetime":86401,`, 1),
 		"too large":          string(good) + strings.Repeat(" ", events.MaxGetBytes),
 	} {
-		reply, err := r.nc.Request(g.Subject(), []byte(body), 10*time.Second)
+		reply, err := r.as("payroll").Request(g.Subject(), []byte(body), 10*time.Second)
 		must(t, err)
 		if got := reply.Header.Get(micro.ErrorHeader); got != "bad_request" || len(reply.Data) > 0 {
 			t.Errorf("%s: answered %q and %d bytes", name, got, len(reply.Data))
@@ -330,27 +330,58 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentButToInboxes(t *testing.T) {
+func TestNothingIsSentButToInboxesOfTheCaller(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.acquire()
-	heard, err := r.nc.SubscribeSync("elsewhere.>")
+	listening, err := nats.Connect(r.nc.ConnectedUrl())
 	must(t, err)
+	t.Cleanup(listening.Close)
+	elsewhere := []string{
+		"elsewhere.x", "_INBOX.billing.x", "_INBOX.x", "_INBOX.payroll", "_INBOX.payrolls.x", "_INBOX.%70ayroll.x", "_inbox.payroll.x",
+	}
+	var heard []*nats.Subscription
+	for _, where := range elsewhere {
+		sub, err := listening.SubscribeSync(where)
+		must(t, err)
+		heard = append(heard, sub)
+	}
+	must(t, listening.Flush())
 	g, err := events.NewGet(events.GetRequest{Caller: "payroll", Key: conn}, events.SuiteHybrid)
 	must(t, err)
 	body, err := g.Body()
 	must(t, err)
-	for _, where := range []string{"elsewhere.x", ""} {
-		must(t, r.nc.PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: body}))
-		must(t, r.nc.PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: []byte("no request")}))
+	for _, where := range append(elsewhere, "") {
+		must(t, r.as("payroll").PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: body}))
+		must(t, r.as("payroll").PublishMsg(&nats.Msg{Subject: g.Subject(), Reply: where, Data: []byte("no request")}))
 	}
 	r.expect("canary-access-0") // by when the others are dealt with
-	if n, _, err := heard.Pending(); n != 0 || err != nil {
-		t.Errorf("%d messages went elsewhere, %v", n, err)
+	must(t, listening.Flush())
+	for _, sub := range heard {
+		if n, _, err := sub.Pending(); n != 0 || err != nil {
+			t.Errorf("%d messages went to %s, %v", n, sub.Subject, err)
+		}
 	}
 	if len(r.trail.entries) != 1 {
 		t.Errorf("%d reads", len(r.trail.entries))
 	}
+}
+
+func TestWhoeverNamesNoConnectionIsTold(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	reply, err := r.as("payroll").Request("tokens.v1.get.payroll.acme.google.%2", nil, 10*time.Second)
+	must(t, err)
+	if got := reply.Header.Get(micro.ErrorHeader); got != "bad_request" {
+		t.Errorf("answered %q", got)
+	}
+}
+
+func TestACallerOfAnyNameIsAnswered(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.acquire()
+	r.expect("canary-access-0", func(q *events.GetRequest) { q.Caller = "pay.roll >*%" })
 }
 
 func TestWhatIsUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
@@ -364,12 +395,12 @@ func TestWhatIsUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
 		return r.refresh(k, from), nil
 	}
 	var readers, stopping sync.WaitGroup
-	sent := r.nc.Stats().OutMsgs
+	sent := r.as("payroll").Stats().OutMsgs
 	for range 20 {
 		readers.Go(func() { r.expect("canary-access-1") })
 	}
-	r.eventually("all have asked", func() bool { return r.nc.Stats().OutMsgs == sent+20 })
-	must(t, r.nc.Flush())
+	r.eventually("all have asked", func() bool { return r.as("payroll").Stats().OutMsgs == sent+20 })
+	must(t, r.as("payroll").Flush())
 	stopping.Go(stop)
 	r.eventually("no more is taken", func() bool {
 		_, err := r.nc.Request("$SRV.PING.tokenworker", nil, time.Second)

@@ -21,7 +21,7 @@
 //
 // The requester chooses where the reply goes, so a service with wide rights could be made to publish anywhere: a reply to
 // $JS.API.STREAM.PURGE.… is a purge. Access therefore has a connection, and a NATS user, of its own, which may publish
-// on inboxes only; and it sends nothing anywhere else by itself either.
+// on inboxes only; and by itself it sends nothing but to inboxes of the caller, so that no reader plants messages in another's.
 //
 // # Gone is gone
 //

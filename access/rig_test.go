@@ -35,7 +35,9 @@ var conn = tokenworker.Key{OrgID: "acme", ProviderID: "google", CompanyID: "42"}
 // decide what comes of a refresh.
 type rig struct {
 	t       *testing.T
-	nc      *nats.Conn // the reader's
+	nc      *nats.Conn
+	callers map[string]*nats.Conn
+	mu      sync.Mutex // over callers
 	db      *embedded.Store
 	sealer  *kmsenc.Sealer
 	clock   clock
@@ -133,7 +135,7 @@ func must(t *testing.T, err error) {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, lifetime: lifetime, clock: clock{now: time.Now().Truncate(time.Second)}, metrics: prometheus.NewRegistry()}
+	r := &rig{t: t, lifetime: lifetime, callers: make(map[string]*nats.Conn), clock: clock{now: time.Now().Truncate(time.Second)}, metrics: prometheus.NewRegistry()}
 	r.nc = natstest.Connect(t).Conn()
 	db, err := embedded.OpenStore(t.Context(), filepath.Join(dir, "store.db"))
 	must(t, err)
@@ -278,6 +280,22 @@ func (r *rig) disconnect() {
 	must(r.t, err)
 }
 
+// as is the connection of a caller, which hears its own inboxes.
+func (r *rig) as(caller string) *nats.Conn {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	nc, ok := r.callers[caller]
+	if !ok {
+		var err error
+		nc, err = nats.Connect(r.nc.ConnectedUrl(), nats.CustomInboxPrefix(events.InboxPrefix(caller)))
+		must(r.t, err)
+		r.t.Cleanup(nc.Close)
+		r.callers[caller] = nc
+	}
+	return nc
+}
+
 // get asks as a reader does.
 func (r *rig) get(change ...func(*events.GetRequest)) (events.AccessToken, error) {
 	r.t.Helper()
@@ -293,7 +311,7 @@ func (r *rig) get(change ...func(*events.GetRequest)) (events.AccessToken, error
 	if err != nil {
 		return events.AccessToken{}, err
 	}
-	reply, err := r.nc.Request(g.Subject(), body, 20*time.Second)
+	reply, err := r.as(q.Caller).Request(g.Subject(), body, 20*time.Second)
 	if err != nil {
 		return events.AccessToken{}, err
 	}

@@ -19,9 +19,6 @@ const (
 	// serviceName and contractVersion are what `nats micro` shows.
 	serviceName     = "tokenworker"
 	contractVersion = "1.0.0"
-
-	// inboxes begins every subject that a reply may go to.
-	inboxes = "_INBOX."
 )
 
 // PingSubject is where every process that answers reads says that it does (NATS services, ADR-32).
@@ -82,7 +79,8 @@ func (s *Service) finish(nc *nats.Conn) {
 // at, since no other is taken meanwhile.
 func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) {
 	begun := s.cfg.Now()
-	if !strings.HasPrefix(req.Reply(), inboxes) {
+	caller, _, err := events.ParseGetSubject(req.Subject())
+	if !strings.HasPrefix(req.Reply(), events.InboxPrefix(caller)+".") {
 		s.metrics.count(outcomeNoInbox) // wherever else it points, nothing is sent there
 		return
 	}
@@ -96,7 +94,6 @@ func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) 
 		}
 		s.metrics.done(code, s.cfg.Now().Sub(begun))
 	}
-	caller, _, err := events.ParseGetSubject(req.Subject())
 	switch {
 	case err != nil:
 		reply(nil, events.GetBadRequest)

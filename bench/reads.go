@@ -82,12 +82,15 @@ func readRows(ctx context.Context, o options) (_ []row, err error) {
 	}, nil
 }
 
+// reader is the caller's name.
+const reader = "bench"
+
 // readConnections is how many connections are read, in turns.
 const readConnections = 1_000
 
 // readRequest is the body of one request, which is good for all: making a key is the reader's work.
 func readRequest(suite events.Suite) ([]byte, error) {
-	g, err := events.NewGet(events.GetRequest{Caller: "bench", Key: refreshed(0), MinLifetime: time.Minute}, suite)
+	g, err := events.NewGet(events.GetRequest{Caller: reader, Key: refreshed(0), MinLifetime: time.Minute}, suite)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +104,7 @@ func ask(nc *nats.Conn, body []byte, operations, atOnce int) error {
 	for range atOnce {
 		g.Go(func() error {
 			for n := int(asked.Add(1)); n <= operations; n = int(asked.Add(1)) {
-				reply, err := nc.Request(events.GetSubject("bench", refreshed(n%readConnections)), body, readyWithin)
+				reply, err := nc.Request(events.GetSubject(reader, refreshed(n%readConnections)), body, readyWithin)
 				if err != nil {
 					return fmt.Errorf("reading: %w", err)
 				}
@@ -194,7 +197,7 @@ func awaitResponder(nc *nats.Conn) error {
 		return err
 	}
 	for deadline := time.Now().Add(readyWithin); ; {
-		_, err := nc.Request(events.GetSubject("bench", refreshed(0)), body, time.Second)
+		_, err := nc.Request(events.GetSubject(reader, refreshed(0)), body, time.Second)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -210,7 +213,7 @@ func respond(nc *nats.Conn, way string, answered chan<- struct{}) error {
 	if err != nil {
 		return err
 	}
-	q, err := events.DecodeGet(events.GetSubject("bench", refreshed(0)), body)
+	q, err := events.DecodeGet(events.GetSubject(reader, refreshed(0)), body)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 const epoch = 1
 
 func connectNATS(url string, opts ...nats.Option) (jetstream.JetStream, error) {
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(url, append(opts, nats.CustomInboxPrefix(events.InboxPrefix(reader)))...)
 	if err != nil {
 		return nil, err
 	}

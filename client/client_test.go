@@ -80,16 +80,20 @@ func TestADuplicateIsAnErrorOnTheFirstTryOnly(t *testing.T) {
 }
 
 func TestWithoutStreamOrWorkerThereIsAnError(t *testing.T) {
-	js := natstest.Connect(t)
+	server := natstest.Start(t)
+	js := natstest.ConnectTo(t, server)
 	p := client.NewPublisher(js, client.PublisherConfig{Source: "//test"})
 	m, err := p.Erase(tokenworker.Key{OrgID: "acme"}, "", time.Now())
 	must(t, err)
 	if _, err := p.Publish(t.Context(), m); !errors.Is(err, tokenworker.ErrMisconfigured) {
 		t.Errorf("without a stream: %v", err)
 	}
-	reader := client.NewReader(js.Conn(), "payroll", client.ReaderConfig{})
-	if _, err := reader.Token(t.Context(), conn); !errors.Is(err, events.GetUnavailable) {
+	if _, err := newReader(t, server, client.ReaderConfig{}).Token(t.Context(), conn); !errors.Is(err, events.GetUnavailable) {
 		t.Errorf("without a worker: %v", err)
+	}
+	elsewhere := client.NewReader(js.Conn(), "payroll", client.ReaderConfig{})
+	if _, err := elsewhere.Token(t.Context(), conn); !errors.Is(err, tokenworker.ErrMisconfigured) {
+		t.Errorf("without inboxes of its own: %v", err)
 	}
 	if _, err := p.Acquired(conn, tokenworker.TokenSet{AccessToken: tokenworker.SecretString("x")}, time.Now()); err == nil {
 		t.Error("a token set is sealed without a key")

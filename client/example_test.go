@@ -90,6 +90,7 @@ func ExampleReader_Transport() {
 	r, stop := worker()
 	defer stop()
 	r.acquire(&exampleTB{ctx: context.Background()})
+	// nc, err := nats.Connect(url, nats.CustomInboxPrefix(events.InboxPrefix("payroll")))
 	reader := r.reader // client.NewReader(nc, "payroll", client.ReaderConfig{})
 
 	httpClient := &http.Client{Transport: reader.Transport(conn, nil), Timeout: 30 * time.Second}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Reader struct {
 }
 
 // NewReader returns a reader. The caller is the name that NATS's permissions pin its user to; the connection was made with
-// [nats.CustomInboxPrefix]("_INBOX." + caller), because its user hears no other inboxes.
+// [nats.CustomInboxPrefix]([events.InboxPrefix](caller)), because replies go nowhere else.
 func NewReader(nc *nats.Conn, caller string, cfg ReaderConfig) *Reader {
 	if cfg.MinLifetime == 0 {
 		cfg.MinLifetime = time.Minute
@@ -53,13 +54,18 @@ func NewReader(nc *nats.Conn, caller string, cfg ReaderConfig) *Reader {
 }
 
 // Token reads the access token of a connection. Where there is none the error matches an [events.GetCode]:
-// [events.GetDisconnected] and [events.GetReauthRequired] last until somebody acts, [events.GetUnavailable] may pass.
+// [events.GetDisconnected] and [events.GetReauthRequired] last until somebody acts, [events.GetUnavailable] may pass. It
+// matches [tokenworker.ErrMisconfigured] when the connection to NATS hears other inboxes than the caller's.
 func (r *Reader) Token(ctx context.Context, key tokenworker.Key) (events.AccessToken, error) {
 	return r.Replacement(ctx, key, tokenworker.Fence{})
 }
 
 // Replacement reads a token in place of one that the provider's API has refused, which is named by its fence.
 func (r *Reader) Replacement(ctx context.Context, key tokenworker.Key, refused tokenworker.Fence) (events.AccessToken, error) {
+	if !strings.HasPrefix(r.nc.Opts.InboxPrefix+".", events.InboxPrefix(r.caller)+".") {
+		return events.AccessToken{}, fmt.Errorf("%w: the connection hears other inboxes than those of %s",
+			tokenworker.ErrMisconfigured, events.InboxPrefix(r.caller))
+	}
 	g, err := events.NewGet(events.GetRequest{
 		Caller: r.caller, Key: key, MinLifetime: r.cfg.MinLifetime, Refused: refused,
 	}, r.cfg.Suite)

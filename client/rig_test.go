@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -69,8 +70,8 @@ const lifetime = 10 * time.Minute // of the provider's access tokens
 func newRig(t testing.TB, c *clock) *rig {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	nats := natstest.Start(t)
-	r := &rig{js: natstest.ConnectTo(t, nats), now: c.Now}
+	server := natstest.Start(t)
+	r := &rig{js: natstest.ConnectTo(t, server), now: c.Now}
 	must(t, streams.Setup(ctx, r.js, 1, func(context.Context) (uint64, error) { return 1, nil }))
 	db, err := embedded.OpenStore(ctx, filepath.Join(dir, "store.db"))
 	must(t, err)
@@ -101,7 +102,7 @@ func newRig(t testing.TB, c *clock) *rig {
 	reads, err := access.New(access.Config{Now: c.Now}, db, sealer, rot)
 	must(t, err)
 
-	readsConn := natstest.ConnectTo(t, nats).Conn()
+	readsConn := natstest.ConnectTo(t, server).Conn()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, run := range []func() error{
@@ -115,9 +116,18 @@ func newRig(t testing.TB, c *clock) *rig {
 	}
 	t.Cleanup(func() { cancel(); running.Wait() })
 	r.publisher = client.NewPublisher(r.js, client.PublisherConfig{Source: "//test", PublicKey: public})
-	r.reader = client.NewReader(r.js.Conn(), "payroll", client.ReaderConfig{Now: c.Now})
+	r.reader = newReader(t, server, client.ReaderConfig{Now: c.Now})
 	awaitService(t, r.js.Conn())
 	return r
+}
+
+// newReader connects a reader, by the name of payroll.
+func newReader(t testing.TB, s *server.Server, cfg client.ReaderConfig) *client.Reader {
+	t.Helper()
+	nc, err := nats.Connect(s.ClientURL(), nats.CustomInboxPrefix(events.InboxPrefix("payroll")))
+	must(t, err)
+	t.Cleanup(nc.Close)
+	return client.NewReader(nc, "payroll", cfg)
 }
 
 func awaitService(t testing.TB, nc *nats.Conn) {

@@ -231,7 +231,12 @@ func GetSubject(caller string, key tokenworker.Key) string {
 	return Prefix + getToken + "." + tokenworker.EscapePart(caller) + "." + joinKey(key, ".")
 }
 
-// ParseGetSubject reads what [GetSubject] builds. The error is [CodeBadSubject].
+// InboxPrefix is what the inboxes of a caller begin with, before a dot: replies go nowhere else, or a reader could have them sent
+// to others. It is for [github.com/nats-io/nats.go.CustomInboxPrefix], or its like.
+func InboxPrefix(caller string) string { return "_INBOX." + tokenworker.EscapePart(caller) }
+
+// ParseGetSubject reads what [GetSubject] builds. The error is [CodeBadSubject]; the caller is given nevertheless where it
+// can be read.
 func ParseGetSubject(subject string) (caller string, key tokenworker.Key, err error) {
 	rest, ok := strings.CutPrefix(subject, Prefix+getToken+".")
 	if !ok {
@@ -242,7 +247,7 @@ func ParseGetSubject(subject string) (caller string, key tokenworker.Key, err er
 		return "", tokenworker.Key{}, CodeBadSubject
 	}
 	if key, ok = splitKey(rest, "."); !ok || key.CompanyID == "" {
-		return "", tokenworker.Key{}, CodeBadSubject
+		return caller, tokenworker.Key{}, CodeBadSubject
 	}
 	return caller, key, nil
 }

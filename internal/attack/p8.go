@@ -8,6 +8,8 @@ package main
 //   - deploy/nats: payroll may publish on tokens.v1.get.payroll.*.>: "a request that is not its own went through", and "the worker
 //     dealt with 48 requests, want 1 (its own)".
 //   - deploy/nats: payroll may subscribe to _INBOX.>: "heard a message on _INBOX.worker.…", 808 times, and on _INBOX.billing.….
+//   - access/run.go sends answers to any inbox: "an answer (1715 bytes, "") on _INBOX.billing.x", on _INBOX.worker.x and on four
+//     other inboxes that are not the reader's.
 //   - deploy/nats: access may publish on >, and access/run.go answers elsewhere than in inboxes: "the streams were …; now: …
 //     stream not found": an answer had deleted them.
 
@@ -25,6 +27,7 @@ import (
 	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -35,10 +38,11 @@ var p8 = promise{
 	},
 }
 
-// payrollUser may read what is acme's; billingUser what is other's.
+// payrollUser may read what is acme's; billingUser what is other's; witnessUser hears everything.
 const (
 	payrollUser = "payroll"
 	billingUser = "billing"
+	witnessUser = "witness"
 )
 
 func readForeign(ctx context.Context, e *env, n int) error {
@@ -269,10 +273,17 @@ func (t *trespass) misdirect(ctx context.Context, _ int) error {
 		events.RescueSubject(t.theirs), events.SweepSubject(t.theirs.ProviderID, 0), "tokens.v1.dlq.too_old.acquired.other.x.1",
 		"tokens.v1.parked.acquired.other.x.1", "tokens.v1.audit.read.x", events.GetSubject(billingUser, t.theirs),
 		"$JS.API.CONSUMER.DELETE."+streams.In+"."+streams.Acquired, "$JS.ACK."+streams.In+"."+streams.Acquired+".1.1.1.1.1",
-		"$SYS.REQ.USER.INFO", "$SRV.PING", "_INBOX", "_inbox.x", "anything", "_INBOX.billing.x", "_INBOX.worker.x")
+		"$SYS.REQ.USER.INFO")
 	before, err := t.state(ctx)
 	if err != nil {
 		return err
+	}
+	heard, err := t.overhear()
+	if err != nil {
+		return err
+	}
+	for target := range owners() {
+		targets = append(targets, target)
 	}
 	g, err := events.NewGet(events.GetRequest{Caller: payrollUser, Key: t.own}, events.SuiteHybrid)
 	if err != nil {
@@ -292,6 +303,17 @@ func (t *trespass) misdirect(ctx context.Context, _ int) error {
 	if _, err := client.NewReader(nc, payrollUser, client.ReaderConfig{}).Token(ctx, t.own); err != nil {
 		t.broke("it can no longer read its own: %v", err)
 	}
+	for _, sub := range heard {
+		for {
+			msg, err := sub.NextMsg(200 * time.Millisecond)
+			if errors.Is(err, nats.ErrTimeout) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("listening on %s: %w", sub.Subject, err)
+			}
+			t.broke("an answer (%d bytes, %q) on %s", len(msg.Data), msg.Header.Get(micro.ErrorHeader), msg.Subject)
+		}
+	}
 	if after, err := t.state(ctx); err != nil || before != after {
 		t.broke("the streams were %s; now: %s %v", before, after, err)
 	}
@@ -300,6 +322,37 @@ func (t *trespass) misdirect(ctx context.Context, _ int) error {
 	}
 	t.did("%d places for an answer", len(targets))
 	return nil
+}
+
+// owners are places for an answer that no stream keeps, and users of the attack's configuration that hear what arrives there.
+func owners() map[string]string {
+	return map[string]string{
+		"_INBOX.billing.x": billingUser, "_INBOX.worker.x": process.Worker, "_INBOX.operator.x": process.Operator,
+		"_INBOX.payrolls.x": witnessUser, "_INBOX.payroll": witnessUser, "_INBOX.x": witnessUser, "_INBOX": witnessUser,
+		"_inbox.payroll.x": witnessUser, "anything": witnessUser, "$SRV.PING": witnessUser,
+	}
+}
+
+// overhear subscribes to each as its owner.
+func (t *trespass) overhear() (heard []*nats.Subscription, err error) {
+	for target, user := range owners() {
+		nc, err := t.connect(user)
+		if err != nil {
+			return nil, err
+		}
+		sub, err := nc.SubscribeSync(target)
+		if err == nil {
+			err = nc.FlushTimeout(10 * time.Second)
+		}
+		if err == nil {
+			err = nc.LastError() // it may not
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listening on %s: %w", target, err)
+		}
+		heard = append(heard, sub)
+	}
+	return heard, nil
 }
 
 // state is what the streams hold. That of the audit trail grows by each read, and no faster.

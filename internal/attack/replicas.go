@@ -32,8 +32,9 @@ type replicas struct {
 	closers   []func()
 }
 
-// billing is a reader that the shipped configuration does not have: of the organization other.
-const billing = `
+// more are users that the shipped configuration does not have: a reader of the organization other, and one that hears what
+// nobody else may.
+const more = `
       {
         user: billing, password: attack
         permissions: {
@@ -41,12 +42,13 @@ const billing = `
           subscribe: ["_INBOX.billing.>"]
         }
       }
+      {user: witness, password: attack, permissions: {publish: {deny: ">"}, subscribe: [">"]}}
 `
 
-// withBilling adds it.
-func withBilling(config string) string {
+// withMore adds them.
+func withMore(config string) string {
 	const mark = "      # Sets up,"
-	return strings.Replace(config, mark, billing+mark, 1)
+	return strings.Replace(config, mark, more+mark, 1)
 }
 
 // startReplicas starts workers on a provider of the policy.
@@ -69,7 +71,7 @@ func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider
 		return nil, err
 	}
 	f.closers = append(f.closers, f.cloud.close)
-	if f.nats, err = process.NewShippedNATS(ctx, natsBinary, e.dir, withBilling); err != nil {
+	if f.nats, err = process.NewShippedNATS(ctx, natsBinary, e.dir, withMore); err != nil {
 		return nil, fmt.Errorf("starting nats-server: %w", err)
 	}
 	f.closers = append(f.closers, f.nats.Kill)
