@@ -21,6 +21,10 @@ const (
 
 	// loadTimeout bounds one load: a key service call and two store calls, each retried by its client.
 	loadTimeout = 30 * time.Second
+
+	// maxPuts is how often one load tries to put its data key in place of what replicas with a former wrapping key have put
+	// meanwhile. Each of them does so once, so the next load finds fewer.
+	maxPuts = 8
 )
 
 // KeyStore is where the wrapped current key of each scope lives, shared by all replicas. Both methods are safe for
@@ -134,7 +138,7 @@ func (d *dataKeys) loadCurrent(
 		return tokenworker.WrappedKey{}, err
 	}
 	next := tokenworker.WrappedKey{Name: name, KeyID: made.KeyID, Wrapped: made.Wrapped, CreatedAt: d.now()}
-	for {
+	for range maxPuts {
 		kept, err := d.store.PutWrappedKey(ctx, next, stored.Wrapped)
 		switch {
 		case err != nil:
@@ -149,8 +153,11 @@ func (d *dataKeys) loadCurrent(
 			d.remember(kept)
 			return kept, nil
 		}
-		stored = kept // by a replica that still wraps with a former key; each such one wins once
+		stored = kept // by a replica that still wraps with a former key
 	}
+	made.Plain.Wipe()
+	return tokenworker.WrappedKey{}, fmt.Errorf("%w: other replicas keep storing data keys under another wrapping key",
+		tokenworker.ErrUnavailable)
 }
 
 // usable reports whether new token sets may be sealed under k. A key from the future, by more than clocks may disagree,

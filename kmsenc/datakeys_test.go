@@ -193,6 +193,29 @@ func TestTheLoserOfARaceToAReplicaWithAFormerKeyReplacesTheWinners(t *testing.T)
 	}
 }
 
+func TestReplicasWithAFormerKeyThatKeepWinningAreNotFoughtForever(t *testing.T) {
+	c, store := newChange(t), newMemoryStore()
+	sealer := New(c.current, store, Config{})
+	var outrun func()
+	outrun = func() {
+		store.beforePut = nil
+		store.mu.Lock()
+		clear(store.keys)
+		store.mu.Unlock()
+		mustSeal(t, New(c.former, store, Config{}), acme, first, "plaintext")
+		store.beforePut = outrun
+	}
+	store.beforePut = outrun
+	if _, err := sealer.Seal(t.Context(), acme, first, nil); !errors.Is(err, tokenworker.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	if store.writes != 2*maxPuts {
+		t.Errorf("%d writes, want %d by each", store.writes, maxPuts)
+	}
+	store.beforePut = nil
+	mustSeal(t, sealer, acme, first, "plaintext")
+}
+
 func TestACurrentKeyThatDoesNotUnwrapIsReplaced(t *testing.T) {
 	for name, damage := range map[string]func(*tokenworker.WrappedKey, *fixture){
 		"damaged":        func(k *tokenworker.WrappedKey, _ *fixture) { k.Wrapped = append(bytes.Clone(k.Wrapped), 0) },
