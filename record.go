@@ -187,7 +187,7 @@ type Record struct {
 	RevokeSince time.Time // since when something has waited for revocation; zero: nothing does
 	Revoke      [][]byte  // sealed sets to revoke; each names its fence in its header
 
-	Siblings *Siblings // nil: no other connections of the company are to be marked
+	Siblings *Siblings // nil: no disconnect that concerns the company's other connections is known
 
 	Claim    *Claim // nil: no attempt to refresh is unresolved
 	Revoking *Claim // nil: no attempt to revoke is under way
@@ -253,12 +253,16 @@ func (r *Record) Due() time.Time {
 	return due
 }
 
-// Siblings is what a disconnect leaves to do where it ends a company's connections in every organization: to disconnect
-// those that are older too. They are found by an index that lags behind the records.
+// Marks reports whether the record has other connections of its company to mark.
+func (r *Record) Marks() bool { return r.Siblings != nil && !r.Siblings.At.IsZero() }
+
+// Siblings is the last disconnect that has ended a company's connections in every organization, this record's own or a
+// sibling's, and what it leaves to do: to disconnect those that are older too. They are found by an index that lags behind
+// the records.
 type Siblings struct {
 	Stamp   Stamp     // of the disconnect
 	Entered time.Time // when it entered the stream
-	At      time.Time // when to look for them next
+	At      time.Time // when to look for them next; zero: nothing is left to do
 	Until   time.Time // a look from then on finds all that are older; the first that does ends the work
 }
 

@@ -35,6 +35,8 @@ type Acquisition struct {
 	// CheckAt is when no request of a revocation that was begun before this acquisition is stored can still arrive. Where
 	// it could end the new grant, the set is due by then.
 	CheckAt time.Time
+
+	SiblingsUntil time.Time // as in Disconnection; a late acquisition shows that the disconnect has ended a grant
 }
 
 // Disconnection is a disconnect event.
@@ -112,15 +114,10 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		return r.note(&a.Event, Spent, MaxSeen-SeenSpare)
 	}
 	if a.Stamp.Compare(r.Stamp) <= 0 {
-		if a.Stamp.Compare(r.Disconnected) >= 0 || r.live() && !a.KeepRevocations {
+		if a.Stamp.Compare(r.Disconnected) >= 0 {
 			return r.note(&a.Event, Stale, MaxSeen-SeenSpare) // RememberStale
 		}
-		next, v, err := r.note(&a.Event, Revoking, MaxSeen-SeenSpare) // RevokeLate
-		if v == Full || len(r.Revoke) >= MaxRevoke {
-			return *r, Full, err
-		}
-		next.addRevoke(a.Sealed, a.Entered)
-		return next, v, err
+		return r.late(a)
 	}
 	seen, ok := remember(r.Seen, a.ID, a.Entered, MaxSeen-SeenSpare)
 	if !ok || a.KeepRevocations && len(r.Revoke) > MaxRevoke {
@@ -148,6 +145,24 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	return next, Applied, nil
 }
 
+// late decides on an acquisition that is older than the last disconnect, which is now known to have ended a grant. It is
+// revoked (RevokeLate), unless that would end a newer one.
+func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
+	verdict := Revoking
+	if r.live() && !a.KeepRevocations {
+		verdict = Stale
+	}
+	next, v, err := r.note(&a.Event, verdict, MaxSeen-SeenSpare)
+	if v == Full || v == Revoking && len(r.Revoke) >= MaxRevoke {
+		return *r, Full, err
+	}
+	next.leaveSiblings(r.Disconnected, r.Entered, a.Entered, a.SiblingsUntil)
+	if v == Revoking {
+		next.addRevoke(a.Sealed, a.Entered)
+	}
+	return next, v, err
+}
+
 // Disconnect decides on a disconnect event. A full revoke list does not hold it up: the set only moves inside the record,
 // and what would make the record larger (Acquire, Commit) waits until there is room.
 func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
@@ -164,7 +179,9 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		next, v, err := r.note(&d.Event, Stale, MaxSeen)
 		if v != Full && d.Stamp.Compare(r.Disconnected) > 0 {
 			next.Disconnected = d.Stamp
-			next.leaveSiblings(d)
+			if r.revocable() {
+				next.leaveSiblings(d.Stamp, d.Entered, d.Entered, d.SiblingsUntil)
+			}
 		}
 		return next, v, err
 	}
@@ -174,7 +191,9 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	}
 	next := r.disconnected(d.Stamp, d.Entered, d.Entered)
 	next.Seen = seen
-	next.leaveSiblings(d)
+	if r.revocable() {
+		next.leaveSiblings(d.Stamp, d.Entered, d.Entered, d.SiblingsUntil)
+	}
 	return next, Applied, nil
 }
 
@@ -194,12 +213,16 @@ func (r *Record) disconnected(at Stamp, entered, due time.Time) Record {
 	return next
 }
 
-// leaveSiblings notes the work that a disconnect leaves, if it does.
-func (r *Record) leaveSiblings(d *Disconnection) {
-	if !d.SiblingsUntil.IsZero() {
-		r.Siblings = &Siblings{Stamp: d.Stamp, Entered: d.Entered, At: d.Entered, Until: d.SiblingsUntil}
+// leaveSiblings notes a disconnect that has ended a grant, and with it those of siblings until the given time (zero: it has
+// not), unless that or a later one is noted. Without a grant of its own nobody ends those of others (HeldOnly).
+func (r *Record) leaveSiblings(at Stamp, entered, due, until time.Time) {
+	if !until.IsZero() && (r.Siblings == nil || at.Compare(r.Siblings.Stamp) > 0) {
+		r.Siblings = &Siblings{Stamp: at, Entered: entered, At: due, Until: until}
 	}
 }
+
+// revocable reports whether the record holds anything that a disconnect ends.
+func (r *Record) revocable() bool { return r.Sealed != nil || len(r.Revoke) > 0 }
 
 // TakeClaim decides on a claim to refresh the set named by from, whose refresh token has the given fingerprint.
 // Replaces names the unresolved attempt that a last resort takes over; zero for an ordinary claim. An expired claim frees

@@ -28,16 +28,27 @@ func Marking(m Mark) Rule {
 			next := *r
 			next.Fence, next.Entered, next.Disconnected = Fence{Stamp: m.Stamp}, m.Entered, m.Stamp
 			next.RemoveAt = m.Remove
+			next.toldOf(m)
 			return next, Applied, nil
 		}
 		next := r.disconnected(m.Stamp, m.Entered, m.RevokeAt)
+		next.toldOf(m)
 		next.owe(m.Owed)
 		return next, Applied, nil
 	}
 }
 
-// Marked is the rule for the end of a look for siblings. The work is done, unless there is a time to look again. That of a
-// later disconnect stays.
+// toldOf notes a sibling's disconnect, for acquisitions that look back. Work that is left is about it from now on.
+func (r *Record) toldOf(m Mark) {
+	told := Siblings{Stamp: m.Stamp, Entered: m.Entered}
+	if r.Siblings != nil {
+		told.At, told.Until = r.Siblings.At, r.Siblings.Until
+	}
+	r.Siblings = &told
+}
+
+// Marked is the rule for the end of a look for siblings. The work is done, unless there is a time to look again (zero: there
+// is none). That of a later disconnect stays.
 func Marked(at Stamp, again time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
@@ -46,13 +57,9 @@ func Marked(at Stamp, again time.Time) Rule {
 		if r.Siblings == nil || r.Siblings.Stamp != at {
 			return *r, Stale, nil
 		}
-		next := *r
-		next.Siblings = nil
-		if !again.IsZero() {
-			s := *r.Siblings
-			s.At = again
-			next.Siblings = &s
-		}
+		next, s := *r, *r.Siblings
+		s.At = again
+		next.Siblings = &s
 		return next, Applied, nil
 	}
 }

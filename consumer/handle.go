@@ -198,6 +198,7 @@ func (w *Worker) acquire(
 	a := &tokenworker.Acquisition{
 		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
 		KeepRevocations: policy.NarrowRevocation, Retain: policy.Retain, CheckAt: w.cfg.Now().Add(policy.CheckAfter),
+		SiblingsUntil: w.rotator.SiblingsUntil(e.Key.ProviderID),
 	}
 	if !policy.Static {
 		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)

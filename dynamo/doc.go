@@ -33,8 +33,8 @@
 //	due_at            N    when the rotator should look at the record
 //	set_due_at        N    only beside revoke_at or siblings: when the set, or what is owed, is due by itself; due_at is the
 //	                       earliest of all
-//	siblings          M    what a disconnect leaves to do about the company's other connections: stamp_epoch N, stamp_seq N,
-//	                       entered N, at N, until N
+//	siblings          M    the last disconnect that has ended the company's connections, and what it leaves to do about the
+//	                       others: stamp_epoch N, stamp_seq N, entered N, at N (when it is left), until N
 //	due_shard         S    there exactly when due_at is: <provider>#<FNV-1a 64 of org:provider:company, modulo due_shards>
 //	claim             M    an attempt to refresh that is unresolved: owner S, attempt B (16 bytes), at N, until N,
 //	                       last_resort BOOL

@@ -195,10 +195,16 @@ func (v fields) siblings(s *tokenworker.Siblings) {
 	if s == nil {
 		return
 	}
-	v[fieldSiblings] = &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{
-		fieldEpoch.name(): number(s.Stamp.Epoch), fieldSequence.name(): number(s.Stamp.Sequence),
-		siblingsEntered: unix(s.Entered), siblingsAt: unix(s.At), siblingsUntil: unix(s.Until),
-	}}
+	m := map[string]types.AttributeValue{
+		fieldEpoch.name(): number(s.Stamp.Epoch), fieldSequence.name(): number(s.Stamp.Sequence), siblingsEntered: unix(s.Entered),
+	}
+	if !s.At.IsZero() {
+		m[siblingsAt] = unix(s.At)
+	}
+	if !s.Until.IsZero() {
+		m[siblingsUntil] = unix(s.Until)
+	}
+	v[fieldSiblings] = &types.AttributeValueMemberM{Value: m}
 }
 
 func (v fields) owed(all []tokenworker.Owed) {

@@ -64,8 +64,8 @@ type claimJSON struct {
 type siblingsJSON struct {
 	Stamp   [2]uint64 `json:"stamp"`
 	Entered unixTime  `json:"entered"`
-	At      unixTime  `json:"at"`
-	Until   unixTime  `json:"until"`
+	At      unixTime  `json:"at,omitzero"`
+	Until   unixTime  `json:"until,omitzero"`
 }
 
 type owedJSON struct {

@@ -70,14 +70,14 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 			err = nil
 		}
 	}
-	if rec.Siblings != nil {
+	if rec.Marks() {
 		var marking error
 		if rec, marking = r.markSiblings(ctx, rec); marking != nil {
 			return errors.Join(err, marking)
 		}
 	}
 	// SendLater: while there may be siblings that do not show, nothing is sent that could end a newer grant of theirs.
-	if rec.Siblings != nil || rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
+	if rec.Marks() || rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
 		return err
 	}
 	return errors.Join(err, r.revoke(ctx, rec, announced))

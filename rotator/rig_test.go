@@ -152,10 +152,11 @@ func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) tokenworker.V
 	sealed, err := r.sealer.Seal(r.t.Context(), k, tokenworker.Fence{Stamp: ev.Stamp}, plain)
 	must(r.t, err)
 	policy, _ := r.gate.Policy(k.ProviderID)
+	consumer := r.rotator("consumer")
 	v, err := r.db.Acquire(r.t.Context(), &tokenworker.Acquisition{
 		Event: ev, Sealed: sealed, Details: set.Details(), DueAt: rotator.DueAfter(policy, k, r.clock.Now(), set),
 		Spendable: tokenworker.NewFingerprint(k, set.RefreshToken), KeepRevocations: policy.RevokesNarrowly(),
-		CheckAt: r.clock.Now().Add(r.rotator("consumer").SettledAfter(policy)),
+		CheckAt: r.clock.Now().Add(consumer.SettledAfter(policy)), SiblingsUntil: consumer.SiblingsUntil(k.ProviderID),
 	})
 	must(r.t, err)
 	return v

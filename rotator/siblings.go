@@ -93,7 +93,8 @@ func (r *Rotator) mark(
 
 // LookBack is what an acquisition does before it is acknowledged: it looks at its siblings. One that was disconnected after
 // it has ended its grant too; one that was disconnected before may have a revocation under way that still will, so the
-// grant is checked when that is over. It does nothing where connections end alone.
+// grant is checked when that is over. A disconnect that found no grant to end does not count. It does nothing where
+// connections end alone.
 func (r *Rotator) LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error {
 	policy, _ := r.providers.Policy(k.ProviderID)
 	if policy.DisconnectScope != provider.DisconnectsCompany {
@@ -103,20 +104,20 @@ func (r *Rotator) LookBack(ctx context.Context, k tokenworker.Key, at tokenworke
 	if err != nil {
 		return err
 	}
-	var last tokenworker.Record
+	var last tokenworker.Siblings
 	for _, s := range siblings {
-		if s.Disconnected.Compare(last.Disconnected) > 0 {
-			last = s
+		if s.Siblings != nil && s.Siblings.Stamp.Compare(last.Stamp) > 0 {
+			last = *s.Siblings
 		}
 	}
 	rec, err := r.store.Get(ctx, k)
 	switch {
 	case err != nil:
 		return err
-	case last.Disconnected.IsZero() || rec.Stamp != at || rec.Status != tokenworker.Active && rec.Status != tokenworker.ReauthRequired:
+	case last.Stamp.IsZero() || rec.Stamp != at || rec.Status != tokenworker.Active && rec.Status != tokenworker.ReauthRequired:
 		return nil
-	case last.Disconnected.Compare(at) > 0:
-		return r.mark(ctx, rec, last.Disconnected, last.Entered, r.cfg.Now().Add(2*r.store.IndexLag()), reasonSibling)
+	case last.Stamp.Compare(at) > 0:
+		return r.mark(ctx, rec, last.Stamp, last.Entered, r.cfg.Now().Add(2*r.store.IndexLag()), reasonSibling)
 	}
 	due := r.cfg.Now().Add(r.SettledAfter(policy)) // CheckReturn, CheckShown, CheckAfterEnd
 	_, _, err = r.store.Update(ctx, rec, tokenworker.Checking(rec.Fence, due))

@@ -61,7 +61,7 @@ func TestADisconnectEndsTheCompanyInEveryOrganization(t *testing.T) {
 	at := r.disconnectCompany(rot, a)
 	r.do(rot, a, b, c)
 	for _, k := range []tokenworker.Key{a, b, c} {
-		if rec := r.get(k); rec.Status != tokenworker.Disconnected || rec.Stamp != at || rec.Siblings != nil {
+		if rec := r.get(k); rec.Status != tokenworker.Disconnected || rec.Stamp != at || rec.Marks() {
 			t.Errorf("%s is %s at %s, siblings %v", k, rec.Status, rec.Stamp, rec.Siblings)
 		}
 	}
@@ -72,6 +72,40 @@ func TestADisconnectEndsTheCompanyInEveryOrganization(t *testing.T) {
 		if len(f.Live) > 0 {
 			t.Errorf("grant %d lives on", f.Number)
 		}
+	}
+}
+
+func TestADisconnectWithoutAGrantEndsNobodyElses(t *testing.T) {
+	r := newCompanyRig(t)
+	rot, a, b, newer := r.rotator("one"), inOrg("a"), inOrg("b"), inOrg("newer")
+	r.connect(a)
+	early := r.event(b).Stamp.Sequence // the place of a grant whose event comes late
+	at := r.disconnectCompany(rot, b)
+	r.do(rot, b)
+	r.connect(newer)
+	due := r.get(newer).DueAt
+	must(t, rot.LookBack(t.Context(), newer, r.get(newer).Stamp))
+	if rec := r.get(newer); !rec.DueAt.Equal(due) {
+		t.Errorf("a newer grant is to be checked by %s", rec.DueAt)
+	}
+	if rec, n := r.get(a), r.server.Totals().Revocations; rec.Status != tokenworker.Active || n != 0 {
+		t.Fatalf("a sibling is %s, after %d revocations", rec.Status, n)
+	}
+
+	last := r.seq
+	r.seq = early - 1
+	tokens, err := r.server.Grant("worker", b.CompanyID, "")
+	must(t, err)
+	if v := r.store(b, tokens); v != tokenworker.Revoking {
+		t.Fatalf("the late acquisition was %s", v)
+	}
+	r.seq = last
+	r.do(rot, b)
+	if rec := r.get(a); rec.Status != tokenworker.Disconnecting || rec.Stamp != at {
+		t.Errorf("when there has been a grant, its older sibling is %s at %s", rec.Status, rec.Stamp)
+	}
+	if rec := r.get(newer); rec.Status != tokenworker.Active {
+		t.Errorf("and the newer one %s", rec.Status)
 	}
 }
 
@@ -104,7 +138,7 @@ func TestTheCompanyThatComesBackDoesNotForgetItsSiblings(t *testing.T) {
 	if rec := r.get(b); rec.Status == tokenworker.Active {
 		t.Error("the sibling is served on")
 	}
-	if rec := r.get(a); rec.Status != tokenworker.Active || rec.Siblings != nil {
+	if rec := r.get(a); rec.Status != tokenworker.Active || rec.Marks() {
 		t.Errorf("the connection that came back is %s, siblings %v", rec.Status, rec.Siblings)
 	}
 }
@@ -127,7 +161,7 @@ func TestMarkingThatBreaksOffIsTakenUpAgain(t *testing.T) {
 	if err := rot.Do(t.Context(), a, false); !errors.Is(err, lost) {
 		t.Fatalf("error %v", err)
 	}
-	if rec := r.get(a); rec.Siblings == nil || rec.Status != tokenworker.Disconnecting {
+	if rec := r.get(a); !rec.Marks() || rec.Status != tokenworker.Disconnecting {
 		t.Errorf("the work is forgotten: %s", rec.Status)
 	}
 	r.before = nil

@@ -8,6 +8,8 @@ EXTENDS Naturals, Sequences, FiniteSets, TLC
 CONSTANTS Orgs,    \* one connection each, e.g. {a, b}
           MaxLog,  \* messages published
           Nil,
+          HeldOnly,      \* BOOLEAN: a disconnect concerns siblings only if its own record held a set, or is shown by a
+                         \* late acquisition to have been given one before
           ByStamp,       \* BOOLEAN: a sibling is marked only if it is older than the disconnect
           KeepWork,      \* BOOLEAN: a new acquisition of the disconnected record leaves it its work
           Retry,         \* BOOLEAN: the work ends when all siblings are marked; FALSE models a pass that breaks off
@@ -24,9 +26,9 @@ VARIABLES log, pending, written, rec, fresh, waits, flight, dead, spoiled
 vars == <<log, pending, written, rec, fresh, waits, flight, dead, spoiled>>
 Symmetry == Permutations(Orgs)
 
-(* disc: stamp of the last disconnect, own or a sibling's; work: stamp of the disconnect whose siblings are still to *)
-(* be marked; revoke: a token set waits for its revocation; check: a refresh is due at once.                         *)
-None == [st |-> "none", stamp |-> 0, fam |-> Nil, disc |-> 0, work |-> 0, revoke |-> FALSE, check |-> FALSE]
+(* disc: stamp of the last disconnect, own or a sibling's; cut: of the last that concerns siblings; work: of the     *)
+(* disconnect whose siblings are still to be marked; revoke: a token set waits for its revocation; check: a refresh is due at once.                         *)
+None == [st |-> "none", stamp |-> 0, fam |-> Nil, disc |-> 0, cut |-> 0, work |-> 0, revoke |-> FALSE, check |-> FALSE]
 
 Init ==
   /\ log = <<>> /\ pending = {} /\ written = {} /\ rec = [o \in Orgs |-> None] /\ fresh = {}
@@ -64,6 +66,14 @@ Gone(r, d) ==         \* record r after a disconnect of stamp d
   [r EXCEPT !.st = "disconnecting", !.stamp = d, !.disc = d, !.fam = Nil, !.check = FALSE,
             !.revoke = @ \/ (r.fam # Nil)]
 
+Marked(r, d) ==       \* ... of a sibling: it is told of here too; work that is left is about it from now on
+  [Gone(r, d) EXCEPT !.cut = d, !.work = IF @ = 0 THEN 0 ELSE d]
+
+Work(r, d) ==         \* record r is known to have held a grant that its disconnect of stamp d ended
+  IF d > r.cut THEN [r EXCEPT !.cut = d, !.work = d] ELSE r
+
+Counts(r) == ~HeldOnly \/ r.fam # Nil \/ r.revoke
+
 ToCheck(disc, orgs) == \* is a grant stored now, after a disconnect of that stamp (0: none) of these, to be checked?
   \/ CheckReturn = "always" /\ disc # 0
   \/ CheckReturn = "busy" /\ \E o \in orgs : flight[o]
@@ -72,12 +82,14 @@ Effect(i) ==
   LET e == log[i]
       r == rec[e.org]
   IN CASE e.kind = "acq" /\ i > r.stamp ->
-            [r EXCEPT !.st = "active", !.stamp = i, !.fam = i, !.work = IF KeepWork THEN @ ELSE 0, !.revoke = FALSE,
+            [r EXCEPT !.st = "active", !.stamp = i, !.fam = i, !.cut = IF KeepWork THEN @ ELSE 0,
+                      !.work = IF KeepWork THEN @ ELSE 0, !.revoke = FALSE,
                       !.check = ToCheck(r.disc, {e.org})]
        [] e.kind = "acq" /\ i < r.disc /\ r.st \in {"disconnecting", "disconnected"} ->
-            [r EXCEPT !.st = "disconnecting", !.revoke = TRUE]
-       [] e.kind = "disc" /\ i > r.stamp -> [Gone(r, i) EXCEPT !.work = i]
-       [] e.kind = "disc" /\ i > r.disc -> [r EXCEPT !.disc = i, !.work = i]
+            [Work(r, r.disc) EXCEPT !.st = "disconnecting", !.revoke = TRUE]
+       [] e.kind = "acq" /\ i < r.disc -> Work(r, r.disc)
+       [] e.kind = "disc" /\ i > r.stamp -> IF Counts(r) THEN Work(Gone(r, i), i) ELSE Gone(r, i)
+       [] e.kind = "disc" /\ i > r.disc -> [(IF Counts(r) THEN Work(r, i) ELSE r) EXCEPT !.disc = i]
        [] OTHER -> r
 
 Apply(i) ==
@@ -88,12 +100,12 @@ Apply(i) ==
 (* Acknowledged after its write and, for an acquisition, a look at the siblings; a crash before it delivers it again. *)
 Ack(i) ==
   LET o == log[i].org
-      discs == {0} \cup {rec[s].disc : s \in Visible \ {o}}
+      discs == {0} \cup {rec[s].cut : s \in Visible \ {o}}
       last == CHOOSE d \in discs : \A c \in discs : c <= d
       mine == log[i].kind = "acq" /\ rec[o].stamp = i /\ rec[o].st \in {"active", "reauth"}
   IN
   /\ i \in pending \cap written /\ pending' = pending \ {i}
-  /\ rec' = IF mine /\ LookBack /\ last > i THEN [rec EXCEPT ![o] = Gone(@, last)]
+  /\ rec' = IF mine /\ LookBack /\ last > i THEN [rec EXCEPT ![o] = Marked(@, last)]
              ELSE IF mine /\ rec[o].st = "active" /\ ToCheck(last, Visible) THEN [rec EXCEPT ![o].check = TRUE] ELSE rec
   /\ Written(o)
   /\ UNCHANGED <<log, written, flight, dead, spoiled>>
@@ -103,7 +115,7 @@ Ack(i) ==
 Mark(o, s) ==
   /\ rec[o].work # 0 /\ s \in Visible \ {o}
   /\ rec[s].stamp < rec[o].work \/ (~ByStamp /\ rec[s].st = "active")
-  /\ rec' = [rec EXCEPT ![s] = Gone(@, rec[o].work)] /\ Written(s)
+  /\ rec' = [rec EXCEPT ![s] = Marked(@, rec[o].work)] /\ Written(s)
   /\ UNCHANGED <<log, pending, written, flight, dead, spoiled>>
 
 Finish(o) ==
@@ -145,15 +157,22 @@ Spec == Init /\ [][Next]_vars
 Quiet == /\ pending = {} /\ fresh = {}
          /\ \A o \in Orgs : rec[o].work = 0 /\ ~flight[o] /\ rec[o].st # "disconnecting" /\ ~rec[o].check
 Last(S) == IF S = {} THEN 0 ELSE CHOOSE i \in S : \A j \in S : j <= i
-LastDisc   == Last({i \in 1..Len(log) : log[i].kind = "disc"})
-LastAcq(o) == Last({i \in 1..Len(log) : log[i].kind = "acq" /\ log[i].org = o})
+LastOf(kind, o, n) == Last({i \in 1..n : log[i].kind = kind /\ log[i].org = o})
+LastAcq(o) == LastOf("acq", o, Len(log))
+(* The last of n messages that may end the company: a disconnect of an organization that is given a grant some time. *)
+MayEnd(n) == Last({i \in 1..n : log[i].kind = "disc" /\ LastAcq(log[i].org) # 0})
+(* The last that must: its organization was given one since the last that may.                                       *)
+MustEnd == Last({i \in 1..Len(log) : log[i].kind = "disc" /\ LastOf("acq", log[i].org, i) > MayEnd(i - 1)})
 
-(* What in-order delivery to a company with one record for all would give: older siblings go, newer ones stay. *)
+(* What in-order delivery to a company with one record for all would give: older siblings go, newer ones stay. Where a *)
+(* disconnect may end a grant and need not (what the organization held was ended before, or came later), both will do. *)
 InOrder == Quiet => \A o \in Orgs : LastAcq(o) # 0 =>
-             IF LastAcq(o) > LastDisc THEN rec[o].st \in {"active", "reauth"} /\ rec[o].fam = LastAcq(o)
-             ELSE rec[o].st = "disconnected"
+             LET stays == rec[o].st \in {"active", "reauth"} /\ rec[o].fam = LastAcq(o)
+                 goes  == rec[o].st = "disconnected"
+                 must  == LastAcq(o) < MustEnd \/ LastAcq(o) < LastOf("disc", o, Len(log))
+             IN IF must THEN goes ELSE stays \/ (goes /\ LastAcq(o) < MayEnd(Len(log)))
 (* After a disconnect of the company that nothing has followed, no grant of it lives on at the provider. *)
-AllRevoked == (Quiet /\ LastDisc = Len(log)) => \A i \in 1..Len(log) : log[i].kind = "acq" => i \in dead
+AllRevoked == (Quiet /\ MustEnd = Len(log)) => \A i \in 1..Len(log) : log[i].kind = "acq" => i \in dead
 (* No revocation is sent once a newer grant is seen. *)
 Spared == ~spoiled
 (* A grant that a revocation has killed all the same is known to be dead. *)

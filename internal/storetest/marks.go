@@ -26,16 +26,40 @@ func looked(seq uint64, again time.Time) *updating {
 	return ruled(tokenworker.Marked(event(seq).Stamp, again))
 }
 
+// ofAll is ofCompany for an acquisition, which may be late.
+func ofAll(a *tokenworker.Acquisition) { a.SiblingsUntil = a.Entered.Add(20 * time.Second) }
+
 func testMarks(t *testing.T, store Store) {
 	left := []step{acquired(event(1)), ofCompany(disconnected(event(2)))}
+	again := func(a *tokenworker.Acquisition) { a.ID = event(20).ID } // the same, under an id that is new
 	run(t, store, []situation{
 		{
 			name:  "a disconnect of a company leaves work",
 			given: []step{acquired(event(1))},
 			when:  ofCompany(disconnected(event(2))), want: tokenworker.Applied,
 		}, {
-			name: "also where there was no connection",
+			name: "none where there was no connection",
 			when: ofCompany(disconnected(event(2))), want: tokenworker.Applied,
+		}, {
+			name:  "nor where all was revoked before",
+			given: []step{acquired(event(1)), disconnected(event(2)), revoking(1, 0), revoked(1)},
+			when:  ofCompany(disconnected(event(3))), want: tokenworker.Applied,
+		}, {
+			name:  "a set that is still to be revoked is enough",
+			given: []step{acquired(event(1)), disconnected(event(2))},
+			when:  ofCompany(disconnected(event(3))), want: tokenworker.Applied,
+		}, {
+			name:  "a late acquisition shows that there was a connection",
+			given: []step{ofCompany(disconnected(event(2)))},
+			when:  acquired(event(1), ofAll), want: tokenworker.Revoking,
+		}, {
+			name:  "also one that is dropped beside a newer grant",
+			given: []step{ofCompany(disconnected(event(2))), acquired(event(3))},
+			when:  acquired(event(1), ofAll), want: tokenworker.Stale,
+		}, {
+			name:  "but work that is done stays done",
+			given: append(left, looked(2, time.Time{})),
+			when:  acquired(event(1), again, ofAll), want: tokenworker.Revoking,
 		}, {
 			name:  "also where a newer grant is already there",
 			given: []step{acquired(event(3))},
@@ -80,6 +104,10 @@ func testMarks(t *testing.T, store Store) {
 			name:  "a newer one stays",
 			given: []step{acquired(event(3))},
 			when:  marked(2), want: tokenworker.Stale,
+		}, {
+			name:  "work of its own that is left is about the later disconnect",
+			given: left,
+			when:  marked(3), want: tokenworker.Applied,
 		}, {
 			name:  "marking twice marks once",
 			given: []step{acquired(event(1)), marked(2)},
