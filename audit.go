@@ -16,6 +16,7 @@ const (
 	AuditExport     AuditAction = "export"     // of metadata, never of tokens
 	AuditRewrap     AuditAction = "rewrap"     // to another key of the key service
 	AuditRestore    AuditAction = "restore"    // of the store, to an earlier time
+	AuditBegin      AuditAction = "begin"      // of a new chain of the trail
 )
 
 // AuditOutcome is how it ended.

@@ -70,7 +70,11 @@ func (a *app) auditCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					c, err := trail.Begin(ctx)
+					var c tokenworker.AuditCheckpoint
+					err = onRecord(ctx, trail, tokenworker.AuditBegin, func() error {
+						c, err = trail.Begin(ctx)
+						return err
+					})
 					if err != nil {
 						return err
 					}
@@ -89,6 +93,20 @@ func byOperator(e tokenworker.AuditEntry) tokenworker.AuditEntry {
 		e.Actor = u.Username
 	}
 	return e
+}
+
+// onRecord does what an operator asks for between two records: that it was asked for, without which it is not done, and what
+// came of it.
+func onRecord(ctx context.Context, trail *audit.Trail, action tokenworker.AuditAction, do func() error) error {
+	entry := tokenworker.AuditEntry{Action: action, Outcome: tokenworker.AuditAsked}
+	if err := trail.Record(ctx, byOperator(entry)); err != nil {
+		return err
+	}
+	err := do()
+	if entry.Outcome = tokenworker.AuditDone; err != nil {
+		entry.Outcome = tokenworker.AuditFailed
+	}
+	return errors.Join(err, trail.Record(context.WithoutCancel(ctx), byOperator(entry)))
 }
 
 // auditView is a record with its place.

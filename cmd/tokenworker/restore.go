@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,12 +116,25 @@ func (a *app) restore(ctx context.Context, p parts, watch *watch, flags *workerF
 	if err != nil {
 		return err
 	}
-	report, err := r.Run(ctx, named)
-	if err == nil {
-		err = watch.quiet(ctx, 0)
+	if err := p.warnOfLostKeys(ctx, a.log); err != nil {
+		return err
 	}
-	if err == nil && !dryRun {
-		err = p.concludeRestore(ctx, trail)
+	var report restore.Report
+	run := func() error {
+		if report, err = r.Run(ctx, named); err != nil {
+			return err
+		}
+		return watch.quiet(ctx, 0)
+	}
+	if dryRun {
+		err = run()
+	} else {
+		err = onRecord(ctx, trail, tokenworker.AuditRestore, func() error {
+			if err := run(); err != nil {
+				return err
+			}
+			return p.raiseEpoch(ctx)
+		})
 	}
 	return errors.Join(err, printObject(a.stdout, report, asJSON))
 }
@@ -166,8 +181,34 @@ func (p parts) named(ctx context.Context) ([]tokenworker.Key, error) {
 	return keys, nil
 }
 
-// concludeRestore makes the store give no epoch again that the stream has had, and leaves a record.
-func (p parts) concludeRestore(ctx context.Context, trail *audit.Trail) error {
+// warnOfLostKeys names the event keys that stored messages are sealed to and the restored store lacks: they were made since.
+func (p parts) warnOfLostKeys(ctx context.Context, log *slog.Logger) error {
+	keys, err := p.store.WrappedKeys(ctx, events.KeyKind+"/")
+	if err != nil {
+		return err
+	}
+	lost := make(map[string]int)
+	for _, stream := range []string{streams.In, streams.Parked, streams.DLQ} {
+		for m, err := range messages(ctx, p.js, stream) {
+			if err != nil {
+				return err
+			}
+			if kid := keyIDOf(m.Data); kid != "" && !slices.ContainsFunc(keys, func(k tokenworker.WrappedKey) bool {
+				return k.Name == events.KeyKind+"/"+kid
+			}) {
+				lost[kid]++
+			}
+		}
+	}
+	for _, kid := range slices.Sorted(maps.Keys(lost)) {
+		log.WarnContext(ctx, "messages are sealed to an event key that the restored store lacks, and do not open",
+			slog.String("kid", kid), slog.Int("messages", lost[kid]))
+	}
+	return nil
+}
+
+// raiseEpoch makes the store give no epoch again that the stream has had.
+func (p parts) raiseEpoch(ctx context.Context) error {
 	epoch, err := streams.EpochOf(ctx, p.js)
 	if err != nil {
 		return err
@@ -178,13 +219,10 @@ func (p parts) concludeRestore(ctx context.Context, trail *audit.Trail) error {
 			return err
 		}
 		if highest >= epoch {
-			break
+			return nil
 		}
 		if _, err := p.store.TakeEpoch(ctx); err != nil {
 			return err
 		}
 	}
-	return trail.Record(ctx, byOperator(tokenworker.AuditEntry{
-		Action: tokenworker.AuditRestore, Outcome: tokenworker.AuditDone,
-	}))
 }

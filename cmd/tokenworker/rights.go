@@ -90,7 +90,7 @@ func workerNeeds() []string {
 		access.PingSubject, // whether workers answer reads, before a restore
 		"$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.refreshed." + somewhere, // whether it was announced
 	}
-	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ} {
 		needs = append(needs, "$JS.API.STREAM.MSG.GET."+name)
 	}
 	for _, name := range []string{streams.In, streams.Parked} {

@@ -50,6 +50,7 @@ func publishing() []row {
 		{"tokens.v1.audit.read.0123456789abcdef0123456789abcdef", []string{worker}},
 		{"tokens.v1.audit.export.0123456789abcdef0123456789abcdef", []string{worker, operator}},
 		{"tokens.v1.audit.rewrap.0123456789abcdef0123456789abcdef", []string{worker, operator}},
+		{"tokens.v1.audit.begin.0123456789abcdef0123456789abcdef", []string{worker, operator}},
 
 		{"tokens.v1.get.payroll.acme.google.1", []string{payroll}},
 		{"tokens.v1.get.payroll.other.google.1", nil}, // another organization
@@ -75,7 +76,7 @@ func publishing() []row {
 		{"$JS.API.STREAM.SNAPSHOT.TOKENS_IN", nil},
 		{"$JS.API.STREAM.RESTORE.TOKENS_IN", nil},
 		{"$JS.API.STREAM.MSG.GET.TOKENS_IN", []string{worker, eraser, operator}},
-		{"$JS.API.STREAM.MSG.GET.TOKENS_DLQ", []string{eraser, operator}},
+		{"$JS.API.STREAM.MSG.GET.TOKENS_DLQ", []string{worker, eraser, operator}},
 		{"$JS.API.STREAM.MSG.GET.TOKENS_RESCUE", []string{worker, eraser, operator}},
 		{"$JS.API.STREAM.MSG.GET.TOKENS_OUT", []string{eraser, operator}},
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_IN", []string{worker, eraser}},
