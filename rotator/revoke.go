@@ -33,14 +33,22 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 		Remove: now.Add(tokenworker.TombstoneAge),
 	}
 	kind := events.Revoked
-	for _, sealed := range rec.Revoke {
+	var givenUp [][]byte
+	for i, sealed := range rec.Revoke {
+		// The end of the claim, from a time that was taken before the look at it: a pause since then leaves less, or nothing,
+		// to send in.
+		start, left := time.Now(), claim.Until.Sub(r.cfg.Now())
+		if left < r.cfg.ClaimFor/3 {
+			result.Left, result.Code = append(result.Left, rec.Revoke[i:]...), codeTooLate
+			break
+		}
 		spare, err := r.mustSpare(ctx, rec, policy)
 		if err != nil {
 			return err // the claim is taken over when it has expired
 		}
 		answer := provider.Answer{Outcome: provider.Unsupported, Code: codeNewerGrant}
 		if !spare {
-			answer = r.revokeOne(ctx, rec.Key, policy, enabled, sealed)
+			answer = r.revokeOne(ctx, rec.Key, policy, enabled, sealed, start.Add(left))
 		}
 		r.metrics.revocations.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
 		switch answer.Outcome {
@@ -48,10 +56,10 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 			result.Done = append(result.Done, sealed)
 			continue
 		case provider.Unsupported:
-			result.Done = append(result.Done, sealed)
+			givenUp = append(givenUp, sealed)
 		default:
 			if now.After(rec.RevokeSince.Add(revokeFor)) {
-				result.Done = append(result.Done, sealed)
+				givenUp = append(givenUp, sealed)
 			} else {
 				result.Left = append(result.Left, sealed)
 			}
@@ -59,8 +67,13 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 		result.Code, kind = string(answer.Code), events.RevokeFailed
 		result.RetryAt = later(result.RetryAt, now.Add(answer.RetryAfter))
 	}
+	if len(result.Left) > 0 {
+		result.Left = append(result.Left, givenUp...) // until the attempt that ends it all, which tells of them
+	} else {
+		result.Done = append(result.Done, givenUp...)
+	}
 	if len(rec.Revoke) > 0 && len(result.Left) == 0 {
-		result.Owed = r.owed(claim.Attempt, rec.Fence, result.Code, kind)
+		result.Owed = r.owed(claim.Attempt, tokenworker.Fence{Stamp: rec.Disconnected}, result.Code, kind)
 	}
 	next, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))
 	if err != nil {
@@ -77,9 +90,10 @@ func revokeBackoff(rec tokenworker.Record, now time.Time) time.Duration {
 	return d/2 + jitter(rec.Key, int(waited/firstBackoff), d/2)
 }
 
-// revokeOne revokes one sealed set.
+// revokeOne revokes one sealed set by the end of the claim, from which on an acquisition that has dropped the set may be
+// checked. Its turn at the provider must come a third of a claim before that.
 func (r *Rotator) revokeOne(
-	ctx context.Context, k tokenworker.Key, policy provider.Policy, enabled bool, sealed []byte,
+	ctx context.Context, k tokenworker.Key, policy provider.Policy, enabled bool, sealed []byte, end time.Time,
 ) provider.Answer {
 	if !enabled {
 		return provider.Answer{Outcome: provider.Misconfigured, Code: provider.CodeNotEnabled}
@@ -96,11 +110,16 @@ func (r *Rotator) revokeOne(
 	if err != nil {
 		return provider.Answer{Outcome: provider.Unsupported, Code: codeSealBroken}
 	}
-	done, err := r.limits.enter(ctx, cause{key: k}, policy)
+	third := r.cfg.ClaimFor / 3
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	waiting, waited := context.WithDeadline(ctx, end.Add(-third))
+	done, err := r.limits.enter(waiting, cause{key: k}, policy)
+	waited()
 	if err != nil {
 		return provider.Answer{Outcome: provider.NotSpent, Code: provider.CodeCanceled}
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.ClaimFor/3)
+	ctx, cancel = context.WithTimeout(ctx, third)
 	defer cancel()
 	answer := r.providers.Revoke(ctx, k, set)
 	done(answer)
