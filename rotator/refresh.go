@@ -72,12 +72,11 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 	}
 	if rec.Marks() {
 		var marking error
-		if rec, marking = r.markSiblings(ctx, rec); marking != nil {
-			return errors.Join(err, marking)
-		}
+		rec, marking = r.markSiblings(ctx, rec)
+		err = errors.Join(err, marking)
 	}
 	// SendLater: while there may be siblings that do not show, nothing is sent that could end a newer grant of theirs.
-	if rec.Marks() || rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
+	if rec.Marks() && r.cfg.Now().Before(rec.Siblings.Until.Add(siblingsFor)) || rec.RevokeAt.IsZero() || rec.RevokeAt.After(r.cfg.Now()) {
 		return err
 	}
 	return errors.Join(err, r.revoke(ctx, rec, announced))

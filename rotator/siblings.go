@@ -21,6 +21,9 @@ const (
 	codeNewerGrant = "newer_grant" // it would end a sibling's newer grant
 )
 
+// siblingsFor is how long a sibling that can be neither read nor marked holds up a revocation.
+const siblingsFor = time.Hour
+
 // SiblingsUntil is when the index will show every connection that was stored by now, to whoever was stored by now (twice its
 // lag), where a disconnect at the provider ends a company's connections everywhere; zero where it ends one alone.
 func (r *Rotator) SiblingsUntil(providerID string) time.Time {
@@ -30,23 +33,24 @@ func (r *Rotator) SiblingsUntil(providerID string) time.Time {
 	return r.cfg.Now().Add(2 * r.store.IndexLag())
 }
 
-// siblings reads the records of the same company in other organizations.
+// siblings reads the records of the same company in other organizations. Beside an error stand those that it could read.
 func (r *Rotator) siblings(ctx context.Context, k tokenworker.Key) ([]tokenworker.Record, error) {
 	var found []tokenworker.Record
+	var failed error
 	for sibling, err := range r.store.Siblings(ctx, k) {
 		if err != nil {
-			return nil, fmt.Errorf("looking for siblings: %w", err)
+			return found, errors.Join(failed, fmt.Errorf("looking for siblings: %w", err))
 		}
 		rec, err := r.store.Get(ctx, sibling)
 		switch {
 		case errors.Is(err, tokenworker.ErrNotFound):
 		case err != nil:
-			return nil, err
+			failed = errors.Join(failed, err)
 		default:
 			found = append(found, rec)
 		}
 	}
-	return found, nil
+	return found, failed
 }
 
 // markSiblings does the work that a disconnect has left on the record: it disconnects every sibling that is older (Retry). The
@@ -56,21 +60,22 @@ func (r *Rotator) markSiblings(ctx context.Context, rec tokenworker.Record) (tok
 	if work.At.After(now) {
 		return rec, nil
 	}
-	siblings, err := r.siblings(ctx, rec.Key)
-	if err != nil {
-		return rec, err
+	siblings, failed := r.siblings(ctx, rec.Key)
+	for _, sibling := range siblings { // one that cannot be marked keeps no other served
+		failed = errors.Join(failed, r.mark(ctx, sibling, work.Stamp, work.Entered, work.Until, reasonSibling))
 	}
-	for _, sibling := range siblings {
-		if err := r.mark(ctx, sibling, work.Stamp, work.Entered, work.Until, reasonSibling); err != nil {
-			return rec, err
-		}
+	if failed != nil {
+		return rec, failed
 	}
 	var again time.Time
 	if now.Before(work.Until) {
 		again = work.Until
 	}
 	next, _, err := r.store.Update(ctx, rec, tokenworker.Marked(work.Stamp, again))
-	return next, err
+	if err != nil {
+		return rec, err
+	}
+	return next, nil
 }
 
 // mark disconnects a sibling that is older than a disconnect, and announces it.
@@ -130,15 +135,15 @@ func (r *Rotator) mustSpare(ctx context.Context, rec tokenworker.Record, policy 
 		return false, nil
 	}
 	siblings, err := r.siblings(ctx, rec.Key)
-	if err != nil {
-		return false, err
-	}
 	for _, s := range siblings {
 		if s.Status == tokenworker.Active && s.Stamp.Compare(rec.Disconnected) > 0 {
 			return true, nil
 		}
 	}
-	return false, nil
+	if err != nil && (errors.Is(err, tokenworker.ErrUnavailable) || r.cfg.Now().Before(rec.RevokeSince.Add(siblingsFor))) {
+		return false, err
+	}
+	return false, nil // what no worker can read, nobody is served
 }
 
 // ended leaves a tombstone of a set whose provider says that the connection was disconnected there. Where that is a company's,

@@ -171,6 +171,46 @@ func TestMarkingThatBreaksOffIsTakenUpAgain(t *testing.T) {
 	}
 }
 
+// unreadable is a store that does not read one record.
+type unreadable struct {
+	faulty
+	bad tokenworker.Key
+}
+
+var errUnreadable = errors.New("does not decode")
+
+func (u unreadable) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
+	if k == u.bad {
+		return tokenworker.Record{}, errUnreadable
+	}
+	return u.faulty.Get(ctx, k)
+}
+
+func TestASiblingThatCannotBeReadHoldsUpNoOtherAndNoRevocationForEver(t *testing.T) {
+	r := newCompanyRig(t)
+	a, bad, c := inOrg("a"), inOrg("b"), inOrg("c")
+	for _, k := range []tokenworker.Key{a, bad, c} {
+		r.connect(k)
+	}
+	rot, err := rotator.New(rotator.Config{Process: "one", Now: r.clock.Now, AttemptTimeout: time.Second}, r.js,
+		unreadable{faulty{r.db, r}, bad}, r.sealer, r.gate)
+	must(t, err)
+	r.disconnectCompany(rot, a)
+	if err := rot.Do(t.Context(), a, false); !errors.Is(err, errUnreadable) {
+		t.Fatalf("error %v", err)
+	}
+	if rec, n := r.get(c), r.server.Totals().Revocations; rec.Status != tokenworker.Disconnecting || n != 0 {
+		t.Errorf("the other sibling is %s, after %d revocations", rec.Status, n)
+	}
+	r.advance(2 * time.Hour)
+	if err := rot.Do(t.Context(), a, false); !errors.Is(err, errUnreadable) {
+		t.Fatalf("error %v", err)
+	}
+	if rec := r.get(a); rec.Status != tokenworker.Disconnected || !rec.Marks() {
+		t.Errorf("after two hours it is %s, and its work left: %t", rec.Status, rec.Marks())
+	}
+}
+
 // lagging is a store whose index of siblings lags.
 type lagging struct {
 	faulty
