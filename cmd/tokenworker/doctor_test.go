@@ -49,6 +49,7 @@ func TestRightsOfANATSUser(t *testing.T) {
 		"everything but what harms":            {func(r *rights) { r.Publish = subjectRights{Deny: workerExcess()} }, ok},
 		"the right to forge events":            {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "tokens.v1.disconnect.>") }, warn},
 		"the right to delete the stream":       {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "$JS.API.STREAM.>") }, warn},
+		"the right to delete announcements":    {func(r *rights) { r.Publish.Allow = append(r.Publish.Allow, "$JS.API.STREAM.MSG.DELETE.TOKENS_OUT") }, warn},
 		"those of another role, which is fine": {func(r *rights) { r.Publish.Allow = []string{"tokens.v1.acquired.>"} }, ok},
 	} {
 		t.Run(name, func(t *testing.T) {
