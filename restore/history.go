@@ -14,6 +14,7 @@ type history struct {
 	erased, gone tokenworker.Event // the newest erasure and disconnect, without their keys; zero stamp: none
 	acquired     tokenworker.Stamp // the newest acquisition that was stored
 	refreshed    tokenworker.Fence // the newest set that a refresh stored
+	matched      bool              // a row, or a key that is named, is of it
 	ids          []place           // of events that may still be repeated
 }
 

@@ -72,6 +72,7 @@ type Report struct {
 	Unsettled    int `json:"unsettled"`    // sets that may be spent and are not posted before the last resort
 	Superseded   int `json:"superseded"`   // active rows that hold an older set than was stored: acquired or refreshed since
 	Spared       int `json:"spared"`       // rows whose sets are not revoked: that could end a newer grant, which is lost
+	Unmatched    int `json:"unmatched"`    // erasures on record, of connections or organizations, that no row and no announced key is of
 	Unreadable   int `json:"unreadable"`   // sets that could not be opened: a resync of their tokens is not recognized
 }
 
@@ -128,6 +129,11 @@ func (r *Restorer) Run(ctx context.Context, named []tokenworker.Key) (Report, er
 			return r.report, fmt.Errorf("restoring %s: %w", k, err)
 		}
 	}
+	for _, h := range known {
+		if !h.matched && !h.erased.Stamp.IsZero() {
+			r.report.Unmatched++
+		}
+	}
 	return r.report, nil
 }
 
@@ -136,9 +142,11 @@ func (r *Restorer) row(ctx context.Context, rec tokenworker.Record, known map[st
 	own, org := known[r.trail.Keys().Pseudonym(rec.Key)], known[r.trail.Keys().Pseudonym(tokenworker.Key{OrgID: rec.Key.OrgID})]
 	var h history
 	if own != nil {
+		own.matched = true
 		h = *own
 	}
 	if org != nil {
+		org.matched = true
 		h.erased = newest(h.erased, org.erased)
 	}
 	if rec.Status == "" && h.erased.Stamp.IsZero() && h.gone.Stamp.IsZero() {

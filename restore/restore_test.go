@@ -258,6 +258,18 @@ func TestErasedRowsStayErased(t *testing.T) {
 	}
 }
 
+func TestErasuresOfNothingThatIsStoredAreCounted(t *testing.T) {
+	r := newRig(t)
+	k, gone := key("erased"), tokenworker.Key{OrgID: "gone"}
+	r.acquire(k)
+	r.recorded(tokenworker.AuditErase, r.event(k))
+	r.recorded(tokenworker.AuditErase, r.event(gone))
+	r.recorded(tokenworker.AuditDisconnect, r.event(key("never-heard-of")))
+	if report := r.restore(nil); report.Unmatched != 1 || report.Erased != 1 {
+		t.Errorf("report %+v, want the erasure of %s unmatched", report, gone.OrgID)
+	}
+}
+
 func TestAnErasureThatWasUnderWayAtTheBackupIsFinished(t *testing.T) {
 	r := newRig(t)
 	k := key("erased")
