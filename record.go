@@ -264,6 +264,7 @@ type Siblings struct {
 	Entered time.Time // when it entered the stream
 	At      time.Time // when to look for them next; zero: nothing is left to do
 	Until   time.Time // a look from then on finds all that are older; the first that does ends the work
+	Ask     bool      // the provider said that the company was disconnected: the others are to be checked
 }
 
 // WrappedKey is a key at rest, wrapped by the key service.

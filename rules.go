@@ -217,7 +217,8 @@ func (r *Record) disconnected(at Stamp, entered, due time.Time) Record {
 // not), unless that or a later one is noted. Without a grant of its own nobody ends those of others (HeldOnly).
 func (r *Record) leaveSiblings(at Stamp, entered, due, until time.Time) {
 	if !until.IsZero() && (r.Siblings == nil || at.Compare(r.Siblings.Stamp) > 0) {
-		r.Siblings = &Siblings{Stamp: at, Entered: entered, At: due, Until: until}
+		ask := r.Siblings != nil && r.Siblings.Ask
+		r.Siblings = &Siblings{Stamp: at, Entered: entered, At: due, Until: until, Ask: ask}
 	}
 }
 

@@ -42,23 +42,23 @@ func Marking(m Mark) Rule {
 func (r *Record) toldOf(m Mark) {
 	told := Siblings{Stamp: m.Stamp, Entered: m.Entered}
 	if r.Siblings != nil {
-		told.At, told.Until = r.Siblings.At, r.Siblings.Until
+		told.At, told.Until, told.Ask = r.Siblings.At, r.Siblings.Until, r.Siblings.Ask
 	}
 	r.Siblings = &told
 }
 
 // Marked is the rule for the end of a look for siblings. The work is done, unless there is a time to look again (zero: there
-// is none). That of a later disconnect stays.
-func Marked(at Stamp, again time.Time) Rule {
+// is none). Work that was left meanwhile stays.
+func Marked(work Siblings, again time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Siblings == nil || r.Siblings.Stamp != at {
+		if r.Siblings == nil || r.Siblings.Stamp != work.Stamp || r.Siblings.Ask != work.Ask {
 			return *r, Stale, nil
 		}
 		next, s := *r, *r.Siblings
-		s.At = again
+		s.At, s.Ask = again, s.Ask && !again.IsZero()
 		next.Siblings = &s
 		return next, Applied, nil
 	}
@@ -79,8 +79,9 @@ func Checking(from Fence, at time.Time) Rule {
 	}
 }
 
-// Ended is the rule for a set whose provider says that the connection was disconnected there: a tombstone is left.
-func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time) Rule {
+// Ended is the rule for a set whose provider says that the connection was disconnected there: a tombstone is left, and the work
+// of asking about siblings from asking.At on, beside what a disconnect has left (asking.At zero: there are none to ask about).
+func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time, asking Siblings) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
@@ -89,6 +90,13 @@ func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time) Rule {
 			return *r, Stale, nil
 		}
 		next := r.tombstone(remove)
+		if !asking.At.IsZero() {
+			work := Siblings{At: asking.At, Until: asking.Until, Ask: true}
+			if r.Siblings != nil {
+				work.Stamp, work.Entered = r.Siblings.Stamp, r.Siblings.Entered
+			}
+			next.Siblings = &work
+		}
 		next.owe(o)
 		next.DueAt = dueAt
 		return next, Applied, nil

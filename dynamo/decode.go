@@ -206,6 +206,7 @@ func (d *decoder) siblings() *tokenworker.Siblings {
 			Epoch: d.numberIn(m.Value, fieldEpoch.name()), Sequence: d.numberIn(m.Value, fieldSequence.name()),
 		},
 		Entered: d.timeIn(m.Value, siblingsEntered), At: d.timeIn(m.Value, siblingsAt), Until: d.timeIn(m.Value, siblingsUntil),
+		Ask: d.flag(m.Value, siblingsAsk),
 	}
 }
 

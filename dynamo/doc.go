@@ -34,7 +34,7 @@
 //	set_due_at        N    only beside revoke_at or siblings: when the set, or what is owed, is due by itself; due_at is the
 //	                       earliest of all
 //	siblings          M    the last disconnect that has ended the company's connections, and what it leaves to do about the
-//	                       others: stamp_epoch N, stamp_seq N, entered N, at N (when it is left), until N
+//	                       others: stamp_epoch N, stamp_seq N, entered N, at N (when it is left), until N, ask BOOL
 //	due_shard         S    there exactly when due_at is: <provider>#<FNV-1a 64 of org:provider:company, modulo due_shards>
 //	claim             M    an attempt to refresh that is unresolved: owner S, attempt B (16 bytes), at N, until N,
 //	                       last_resort BOOL

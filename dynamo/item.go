@@ -73,6 +73,7 @@ const (
 	siblingsEntered = "entered"
 	siblingsAt      = "at"
 	siblingsUntil   = "until"
+	siblingsAsk     = "ask"
 )
 
 // The attributes of one thing that is owed, which is a map. Its fence is spelled as the record's is.
@@ -203,6 +204,9 @@ func (v fields) siblings(s *tokenworker.Siblings) {
 	}
 	if !s.Until.IsZero() {
 		m[siblingsUntil] = unix(s.Until)
+	}
+	if s.Ask {
+		m[siblingsAsk] = yes()
 	}
 	v[fieldSiblings] = &types.AttributeValueMemberM{Value: m}
 }

@@ -43,7 +43,7 @@ func fullRecord() tokenworker.Record {
 		Claim: &tokenworker.Claim{
 			Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, At: at(4), Until: at(5), LastResort: true,
 		},
-		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12)},
+		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12), Ask: true},
 		Revoking: &tokenworker.Claim{Owner: "replica 2", Attempt: tokenworker.AttemptID{4, 5}, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true, Retained: true,
 		Owed: []tokenworker.Owed{{

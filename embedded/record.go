@@ -66,6 +66,7 @@ type siblingsJSON struct {
 	Entered unixTime  `json:"entered"`
 	At      unixTime  `json:"at,omitzero"`
 	Until   unixTime  `json:"until,omitzero"`
+	Ask     bool      `json:"ask,omitzero"`
 }
 
 type owedJSON struct {
@@ -131,7 +132,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
 	}
 	if s := r.Siblings; s != nil {
-		w.Siblings = &siblingsJSON{pair(s.Stamp), unixTime{s.Entered}, unixTime{s.At}, unixTime{s.Until}}
+		w.Siblings = &siblingsJSON{pair(s.Stamp), unixTime{s.Entered}, unixTime{s.At}, unixTime{s.Until}, s.Ask}
 	}
 	for _, o := range r.Owed {
 		w.Owed = append(w.Owed, owedJSON{
@@ -175,7 +176,7 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
 	}
 	if s := w.Siblings; s != nil {
-		r.Siblings = &tokenworker.Siblings{Stamp: stamp(s.Stamp), Entered: s.Entered.Time, At: s.At.Time, Until: s.Until.Time}
+		r.Siblings = &tokenworker.Siblings{Stamp: stamp(s.Stamp), Entered: s.Entered.Time, At: s.At.Time, Until: s.Until.Time, Ask: s.Ask}
 	}
 	for _, o := range w.Owed {
 		r.Owed = append(r.Owed, o.decode())

@@ -42,7 +42,7 @@ func fullRecord() tokenworker.Record {
 			Issuer: "https://issuer.example", ProviderConnectionID: "conn-1", ConsentRef: "consent-1",
 		},
 		DueAt: at(3), RevokeAt: at(4), RevokeSince: at(1), Revoke: [][]byte{[]byte("older"), []byte("oldest")},
-		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12)},
+		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12), Ask: true},
 		Claim:    &tokenworker.Claim{Owner: "replica-1", Attempt: attempt, At: at(4), Until: at(5), LastResort: true},
 		Revoking: &tokenworker.Claim{Owner: "replica-2", Attempt: attempt, At: at(6), Until: at(7)},
 		Failures: 3, FailureCode: "temporarily_unavailable", Warned: true, Retained: true,

@@ -1,6 +1,8 @@
 package rotator_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -96,6 +98,33 @@ func TestADisconnectAtTheProviderIsDiscovered(t *testing.T) {
 	}
 	if got := r.notices(); strings.Count(got, "disconnected") != 2 {
 		t.Errorf("announced: %s", got)
+	}
+}
+
+func TestADiscoveryThatBreaksOffIsTakenUpAgain(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, "")
+	answer := r.finchShaped()
+	a, b := inOrg("a"), inOrg("b")
+	r.hold(a)
+	r.hold(b)
+	answer.Store("disconnected")
+	lost := errors.New("lost")
+	r.before = func(_ context.Context, k tokenworker.Key) error {
+		if k == b {
+			return lost
+		}
+		return nil
+	}
+	if err := r.rotator("one").Do(t.Context(), a, true); !errors.Is(err, lost) {
+		t.Fatalf("error %v", err)
+	}
+	if rec := r.get(a); rec.Status != tokenworker.Disconnected || rec.Due().After(r.clock.Now()) {
+		t.Fatalf("the connection is %s, to be looked at %s", rec.Status, rec.Due())
+	}
+	r.before = nil
+	r.do(r.rotator("another"), a, b)
+	if rec := r.get(b); rec.Status != tokenworker.Disconnected {
+		t.Errorf("its sibling is %s", rec.Status)
 	}
 }
 

@@ -311,7 +311,7 @@ func (r *Rotator) expire(ctx context.Context, rec tokenworker.Record, policy pro
 		case err != nil:
 			return err
 		case answer.Code == provider.CodeDisconnected:
-			return r.ended(ctx, rec, policy)
+			return r.ended(ctx, rec)
 		case answer.Outcome != provider.Reauth:
 			return r.postpone(ctx, rec, "", DueAfter(policy, rec.Key, now, set))
 		}

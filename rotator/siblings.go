@@ -53,7 +53,8 @@ func (r *Rotator) siblings(ctx context.Context, k tokenworker.Key) ([]tokenworke
 	return found, failed
 }
 
-// markSiblings does the work that a disconnect has left on the record: it disconnects every sibling that is older (Retry). The
+// markSiblings does the work that a disconnect has left on the record: it disconnects every sibling that is older (Retry), and
+// where the provider said so, has it asked about the others: each has a word of the provider's own to be believed by. The
 // work ends with a look that cannot have missed one (OutwaitIndex). It returns the record as it then is.
 func (r *Rotator) markSiblings(ctx context.Context, rec tokenworker.Record) (tokenworker.Record, error) {
 	work, now := *rec.Siblings, r.cfg.Now()
@@ -63,6 +64,10 @@ func (r *Rotator) markSiblings(ctx context.Context, rec tokenworker.Record) (tok
 	siblings, failed := r.siblings(ctx, rec.Key)
 	for _, sibling := range siblings { // one that cannot be marked keeps no other served
 		failed = errors.Join(failed, r.mark(ctx, sibling, work.Stamp, work.Entered, work.Until, reasonSibling))
+		if work.Ask {
+			_, _, err := r.store.Update(ctx, sibling, tokenworker.Checking(sibling.Fence, now))
+			failed = errors.Join(failed, err)
+		}
 	}
 	if failed != nil {
 		return rec, failed
@@ -71,7 +76,7 @@ func (r *Rotator) markSiblings(ctx context.Context, rec tokenworker.Record) (tok
 	if now.Before(work.Until) {
 		again = work.Until
 	}
-	next, _, err := r.store.Update(ctx, rec, tokenworker.Marked(work.Stamp, again))
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Marked(work, again))
 	if err != nil {
 		return rec, err
 	}
@@ -147,24 +152,17 @@ func (r *Rotator) mustSpare(ctx context.Context, rec tokenworker.Record, policy 
 }
 
 // ended leaves a tombstone of a set whose provider says that the connection was disconnected there. Where that is a company's,
-// its siblings are asked about next: each has a word of the provider's own to be believed by.
-func (r *Rotator) ended(ctx context.Context, rec tokenworker.Record, policy provider.Policy) error {
+// its siblings are asked about next; should that break off, the tombstone keeps the work.
+func (r *Rotator) ended(ctx context.Context, rec tokenworker.Record) error {
 	now, attempt := r.cfg.Now(), tokenworker.NewAttemptID()
-	next, verdict, err := r.store.Update(ctx, rec, tokenworker.Ended(rec.Fence, now.Add(tokenworker.TombstoneAge),
-		r.owed(attempt, rec.Fence, reasonProvider, events.Disconnected), now.Add(announceAgain)))
-	if err != nil || verdict != tokenworker.Applied {
-		return errors.Join(err, r.announceOwn(ctx, next, attempt))
+	asking := tokenworker.Siblings{Until: r.SiblingsUntil(rec.Key.ProviderID)}
+	if !asking.Until.IsZero() {
+		asking.At = now
 	}
-	if policy.DisconnectScope == provider.DisconnectsCompany {
-		siblings, err := r.siblings(ctx, rec.Key)
-		if err != nil {
-			return err
-		}
-		for _, s := range siblings {
-			if _, _, err := r.store.Update(ctx, s, tokenworker.Checking(s.Fence, now)); err != nil {
-				return err
-			}
-		}
+	next, _, err := r.store.Update(ctx, rec, tokenworker.Ended(rec.Fence, now.Add(tokenworker.TombstoneAge),
+		r.owed(attempt, rec.Fence, reasonProvider, events.Disconnected), now.Add(announceAgain), asking))
+	if err == nil && next.Marks() {
+		next, err = r.markSiblings(ctx, next)
 	}
-	return r.announceOwn(ctx, next, attempt)
+	return errors.Join(err, r.announceOwn(ctx, next, attempt))
 }

@@ -23,7 +23,7 @@ func marked(seq uint64) *updating {
 
 // looked is the end of a look for the siblings of the disconnect at the sequence seq.
 func looked(seq uint64, again time.Time) *updating {
-	return ruled(tokenworker.Marked(event(seq).Stamp, again))
+	return ruled(tokenworker.Marked(tokenworker.Siblings{Stamp: event(seq).Stamp}, again))
 }
 
 // ofAll is ofCompany for an acquisition, which may be late.
@@ -31,6 +31,7 @@ func ofAll(a *tokenworker.Acquisition) { a.SiblingsUntil = a.Entered.Add(20 * ti
 
 func testMarks(t *testing.T, store Store) {
 	left := []step{acquired(event(1)), ofCompany(disconnected(event(2)))}
+	asking := tokenworker.Siblings{At: start.Add(time.Minute), Until: start.Add(2 * time.Minute)}
 	again := func(a *tokenworker.Acquisition) { a.ID = event(20).ID } // the same, under an id that is new
 	run(t, store, []situation{
 		{
@@ -134,12 +135,18 @@ func testMarks(t *testing.T, store Store) {
 		}, {
 			name:  "what the provider has disconnected becomes a tombstone",
 			given: []step{acquired(event(1))},
-			when:  ruled(tokenworker.Ended(set(1, 0), start.Add(90*24*time.Hour), owed(1, "disconnected"), start.Add(time.Minute))),
+			when:  ruled(tokenworker.Ended(set(1, 0), start.Add(90*24*time.Hour), owed(1, "disconnected"), start.Add(time.Minute), asking)),
 			want:  tokenworker.Applied,
+		}, {
+			name:  "which keeps the work that a disconnect has left",
+			given: append(left, acquired(event(3))),
+			when: ruled(tokenworker.Ended(set(3, 0), start.Add(90*24*time.Hour), owed(1, "disconnected"), start.Add(time.Minute),
+				asking)),
+			want: tokenworker.Applied,
 		}, {
 			name:  "but not while a refresh is unresolved",
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0)},
-			when:  ruled(tokenworker.Ended(set(1, 0), start, owed(1, "disconnected"), start)),
+			when:  ruled(tokenworker.Ended(set(1, 0), start, owed(1, "disconnected"), start, asking)),
 			want:  tokenworker.Stale,
 		},
 	})
