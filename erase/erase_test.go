@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,13 +223,12 @@ func TestAnErasureThatBreaksOffIsTakenUpAgain(t *testing.T) {
 		for _, k := range keys {
 			r.acquire(k)
 		}
-		left := calls
+		var made atomic.Int64
 		lost := errors.New("lost")
 		r.fault = func() error {
-			if left == 0 {
+			if made.Add(1) > int64(calls) {
 				return lost
 			}
-			left--
 			return nil
 		}
 		ev, cause := r.request(org)

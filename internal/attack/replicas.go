@@ -52,8 +52,8 @@ func withMore(config string) string {
 }
 
 // startReplicas starts workers on a provider of the policy.
-func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy) (f *replicas, err error) {
-	f = &replicas{}
+func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy) (_ *replicas, err error) {
+	f := &replicas{}
 	defer func() {
 		if err != nil {
 			f.close()
