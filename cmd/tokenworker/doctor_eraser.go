@@ -19,7 +19,7 @@ func eraserNeeds() []string {
 
 // eraserExcess are subjects that it does not publish on, by which whoever steals its credentials could do more harm.
 func eraserExcess() []string {
-	return append(workerExcess(), "tokens.v1.erase."+somewhere, "tokens.v1.event.stored."+somewhere,
+	return append(sharedExcess(), "tokens.v1.erase."+somewhere, "tokens.v1.event.stored."+somewhere,
 		pullSubject(streams.In, streams.Erase), "$JS.ACK."+streams.In+"."+streams.Erase+".1.1.1.1.1")
 }
 

@@ -114,13 +114,17 @@ func pullSubject(stream, durable string) string {
 // workerExcess are subjects that no worker publishes on, by which whoever steals its credentials could do more harm than by
 // what it needs: deleting from the two streams whose messages it settles is among that (SECURITY.md).
 func workerExcess() []string {
+	return append(sharedExcess(), // drop what was said, or kept
+		"$JS.API.STREAM.MSG.DELETE."+streams.Out, "$JS.API.STREAM.MSG.DELETE."+streams.DLQ, "$JS.API.STREAM.MSG.DELETE."+streams.Rescue)
+}
+
+// sharedExcess are subjects that nobody of `tokenworker run` publishes on.
+func sharedExcess() []string {
 	return []string{
 		"tokens.v1.acquired." + somewhere, "tokens.v1.disconnect." + somewhere, // forge events
 		"tokens.v1.refresh." + somewhere, "tokens.v1.erase." + somewhere,
 		"tokens.v1.replay.too_old.acquired." + somewhere,
 		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
-		"$JS.API.STREAM.MSG.DELETE." + streams.Out, "$JS.API.STREAM.MSG.DELETE." + streams.DLQ, // drop what was said, or kept
-		"$JS.API.STREAM.MSG.DELETE." + streams.Rescue,
 		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
 	}
 }
