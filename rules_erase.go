@@ -2,35 +2,67 @@ package tokenworker
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
 // codeErased is why a tombstone's sets were not revoked when no attempt to revoke them gave a reason.
 const codeErased = "erased"
 
-// Erasing is the rule that ends the wait for revocations of a record which an erasure at the stamp has disconnected: a
-// tombstone is left, which the store may forget at remove. What is newer than the erasure is left alone. The error is
-// [ErrFenced] while a set is due that was never tried, or an attempt is under way; at no time, if now is zero.
-func Erasing(at Stamp, now, remove time.Time) Rule {
+// Erasing is the rule that ends the wait for revocations of what an erasure at the stamp is about: a record that it has
+// disconnected becomes a tombstone, which the store may forget at remove. Of a record that is newer it drops the sets that
+// older tells by how they are sealed (nil: none): a later disconnect that only they wait for ends in a tombstone too, and
+// another forgets whose grant it was; a newer grant is left alone. The error is [ErrFenced] while a set to drop is due that
+// was never tried, or an attempt is under way; at no time, if now is zero.
+func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Rule {
 	return func(r *Record) (Record, Verdict, error) {
 		if r == nil {
 			return Record{}, Stale, nil
 		}
-		if r.Status != Disconnecting || r.Stamp.Compare(at) > 0 {
+		var kept [][]byte // what is newer
+		if r.Stamp.Compare(at) > 0 {
+			if older == nil {
+				return *r, Stale, nil
+			}
+			kept = slices.DeleteFunc(slices.Clone(r.Revoke), older)
+		} else if r.live() {
 			return *r, Stale, nil
 		}
+		drops := len(kept) < len(r.Revoke)
+		if drops && !now.IsZero() && (!r.RevokeAt.After(now) || r.Revoking != nil && now.Before(r.Revoking.Until)) {
+			return *r, 0, ErrFenced
+		}
+		if !drops && r.Status != Disconnecting {
+			return *r, Stale, nil
+		}
+		return r.erased(kept, remove), Applied, nil
+	}
+}
+
+// erased is the record after an erasure that has kept these of the sets which wait for their revocation.
+func (r *Record) erased(kept [][]byte, remove time.Time) Record {
+	if r.Status == Disconnecting && len(kept) == 0 {
 		next := r.tombstone(remove)
 		if len(r.Revoke) > 0 {
-			if !now.IsZero() && (!r.RevokeAt.After(now) || r.Revoking != nil && now.Before(r.Revoking.Until)) {
-				return *r, 0, ErrFenced
-			}
 			next.FailureCode = cmp.Or(r.FailureCode, codeErased)
 		}
 		if len(next.Owed) > 0 { // DueWhileOwed
 			next.DueAt = r.RevokeAt
 		}
-		return next, Applied, nil
+		return next
 	}
+	next := *r
+	next.Revoke = kept
+	if r.Status == Disconnecting {
+		next.Details = Details{}
+	}
+	if len(kept) == 0 {
+		next.Revoking, next.RevokeAt, next.RevokeSince = nil, time.Time{}, time.Time{}
+	}
+	if len(next.Owed) > 0 && next.Due().IsZero() { // DueWhileOwed
+		next.DueAt = r.RevokeAt
+	}
+	return next
 }
 
 // tombstone is the record without anything but what late events are measured against, and what is owed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,6 +44,9 @@ type Keys interface {
 type Config struct {
 	Epoch  uint64 // of the stream of events; required
 	Source string // CloudEvents source of its own events; default "tokenworker"
+
+	// FenceOf reads which token set a sealed blob says it holds; required.
+	FenceOf func(sealed []byte) (tokenworker.Fence, error)
 
 	// RevokeFor is how long after a request entered the stream its connections are tried to be revoked. Each is tried
 	// once at least. Default 2 minutes.
@@ -87,6 +91,9 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	if c.Epoch == 0 {
 		return errors.New("erase: the epoch of the stream is required")
+	}
+	if c.FenceOf == nil {
+		return errors.New("erase: FenceOf is required")
 	}
 	return nil
 }
@@ -145,6 +152,7 @@ type erasure struct {
 	reason string
 
 	connections, unconfirmed, overwritten int
+	dropped                               atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
 }
 
 // hasReceipt reports whether the request was met before.

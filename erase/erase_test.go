@@ -266,3 +266,38 @@ func TestAProviderThatIsDownDoesNotKeepWhatIsToBeErased(t *testing.T) {
 	}
 	r.expectOnlyAbout(k, events.Erase.Subject(k), events.Erased.Subject(k))
 }
+
+func TestALaterDisconnectKeepsNothingOfWhatIsErased(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	ev, cause := r.request(k)
+	seq := ev.Stamp.Sequence + 1
+	_, err := r.db.Disconnect(t.Context(), &tokenworker.Disconnection{Event: r.event(k, seq)})
+	must(t, err)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint}))
+	must(t, r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }).Erase(t.Context(), ev, cause, ""))
+	r.expectTombstone(k, tokenworker.Stamp{Epoch: epoch, Sequence: seq})
+	if got := r.receipt(k); got.Connections != 1 || got.Unconfirmed != 1 {
+		t.Errorf("receipt: %+v", got)
+	}
+}
+
+func TestANewerGrantKeepsNothingOfWhatIsErased(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	ev, cause := r.request(k)
+	_, err := r.db.Disconnect(t.Context(), &tokenworker.Disconnection{Event: r.event(k, ev.Stamp.Sequence)})
+	must(t, err)
+	newer := r.acquire(k)
+	if n := len(r.get(k).Revoke); n != 1 {
+		t.Fatalf("%d older sets wait beside the newer grant to begin with", n)
+	}
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.RevokeEndpoint}))
+	must(t, r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }).Erase(t.Context(), ev, cause, ""))
+	if rec := r.get(k); rec.Status != tokenworker.Active || rec.Stamp.Sequence != newer || len(rec.Revoke) != 0 || !rec.RevokeAt.IsZero() {
+		t.Errorf("the newer grant is %s at %s, beside %d sets", rec.Status, rec.Stamp, len(rec.Revoke))
+	}
+	if got := r.receipt(k); got.Connections != 0 || got.Unconfirmed != 1 {
+		t.Errorf("receipt: %+v", got)
+	}
+}

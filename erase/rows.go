@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -94,9 +95,16 @@ func (r *erasure) disconnect(ctx context.Context, k tokenworker.Key) error {
 	return r.announce(ctx, k, events.DisconnectedData{Cause: r.cause, Reason: r.reason, ToRevoke: len(rec.Revoke)})
 }
 
-// pending tells a row that waits for a revocation which the request is about.
+// pending tells a row that may hold something from before the request: one that a disconnect, be it a later one, has not made
+// a tombstone yet, and a newer grant beside which an older set waits for its revocation.
 func (r *erasure) pending(rec *tokenworker.Record) bool {
-	return rec.Status == tokenworker.Disconnecting && rec.Stamp.Compare(r.Stamp) <= 0
+	return rec.Status == tokenworker.Disconnecting || slices.ContainsFunc(rec.Revoke, r.isOlderSet)
+}
+
+// isOlderSet tells a sealed set from before the request. One that does not say is: nobody can revoke it.
+func (r *erasure) isOlderSet(sealed []byte) bool {
+	fence, err := r.cfg.FenceOf(sealed)
+	return err != nil || fence.Stamp.Compare(r.Stamp) <= 0
 }
 
 // revokeAll revokes what waits for it, at least once each, again and again until all is revoked or the time for it is over.
@@ -147,17 +155,18 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 	return n, nil
 }
 
-// entomb leaves a tombstone of each connection, whatever was revoked, and counts them. Stores remove retained older sets in the
-// step that makes a row a tombstone.
+// entomb leaves a tombstone of each connection, whatever was revoked, drops older sets beside newer ones, and counts both.
+// Stores remove retained older sets in the step that makes a row a tombstone.
 func (r *erasure) entomb(ctx context.Context) error {
 	if err := r.each(ctx, r.pending, r.entombOne); err != nil {
 		return err
 	}
+	r.connections, r.unconfirmed = 0, int(r.dropped.Load())
 	for rec, err := range r.rows(ctx) {
 		switch {
 		case err != nil:
 			return err
-		case rec.Status != tokenworker.Disconnected || rec.Disconnected != r.Stamp:
+		case rec.Status != tokenworker.Disconnected || rec.Disconnected.Compare(r.Stamp) < 0:
 			continue // older tombstones, and what came after the request
 		case rec.FailureCode != "":
 			r.unconfirmed++
@@ -172,8 +181,17 @@ func (r *erasure) entomb(ctx context.Context) error {
 func (r *erasure) entombOne(ctx context.Context, rec tokenworker.Record) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		now := r.cfg.Now()
-		_, _, err := r.store.Update(ctx, rec, tokenworker.Erasing(r.Stamp, now, now.Add(tokenworker.TombstoneAge)))
+		dropped := false
+		erasing := tokenworker.Erasing(r.Stamp, r.isOlderSet, now, now.Add(tokenworker.TombstoneAge))
+		_, _, err := r.store.Update(ctx, rec, func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
+			next, v, err := erasing(rec)
+			dropped = next.Status != tokenworker.Disconnected && rec != nil && len(next.Revoke) < len(rec.Revoke)
+			return next, v, err
+		})
 		if !errors.Is(err, tokenworker.ErrFenced) {
+			if err == nil && dropped {
+				r.dropped.Add(1)
+			}
 			return err
 		}
 		if err := r.revoke(ctx, rec); err != nil {

@@ -74,7 +74,7 @@ type ErasedData struct {
 	Cause
 	Reason      string `json:"reason,omitempty"` // the request's
 	Connections int    `json:"connections"`      // whose rows are tombstones now
-	Unconfirmed int    `json:"unconfirmed"`      // of them: those whose provider did not confirm that it revoked
+	Unconfirmed int    `json:"unconfirmed"`      // those, and newer ones with an older set, whose provider did not confirm that it revoked
 	Messages    int    `json:"messages"`         // that were overwritten in the streams
 
 	// EventKeys are the ids of the keys that sealed messages open with. What is left of a deleted one outside its stream

@@ -200,7 +200,7 @@ func (r *Restorer) replay(ctx context.Context, rec tokenworker.Record, h *histor
 			}, &r.report.Disconnected)
 		}
 		if err == nil && step.erase { // also where the backup, or a restore that was interrupted, has but its disconnect
-			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, time.Time{}, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
+			rec, err = r.apply(ctx, rec, tokenworker.Erasing(event.Stamp, nil, time.Time{}, r.cfg.Now().Add(r.cfg.Tombstone)), &r.report.Erased)
 		}
 		if err != nil {
 			return rec, err

@@ -225,7 +225,7 @@ func (f *workerFlags) newEraser(w *worker, log *slog.Logger) (consumer.Eraser, e
 		return nil, wrongUse("--keep-backups must not be negative")
 	}
 	e, err := erase.New(erase.Config{
-		Epoch: w.epoch, KeepBackups: f.backupsFor, OnRecord: w.audit.OnRecord, Logger: log,
+		Epoch: w.epoch, FenceOf: kmsenc.FenceOf, KeepBackups: f.backupsFor, OnRecord: w.audit.OnRecord, Logger: log,
 	}, w.erasing, w.store, w.rotator, w.keys)
 	if err != nil {
 		return nil, fmt.Errorf("making the eraser: %w", err)

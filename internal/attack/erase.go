@@ -31,6 +31,7 @@ import (
 	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/attack/process"
+	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -323,7 +324,7 @@ func eraseRefreshing(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer s.close()
-	eraser, err := erase.New(erase.Config{Epoch: 1, RevokeFor: time.Second}, s.js, s.store, r, noKeys{})
+	eraser, err := erase.New(erase.Config{Epoch: 1, FenceOf: kmsenc.FenceOf, RevokeFor: time.Second}, s.js, s.store, r, noKeys{})
 	if err != nil {
 		return fmt.Errorf("making an eraser: %w", err)
 	}

@@ -79,7 +79,7 @@ func testRetained(t *testing.T, store Store) {
 			given: []step{acquired(event(1), retaining(3)), acquired(event(2)), disconnected(event(3)), revoking(1, 0), revoked(2)},
 		}, {
 			name:  "nor beside one that an erasure has left",
-			given: []step{acquired(event(1), retaining(3)), disconnected(event(2)), ruled(tokenworker.Erasing(event(2).Stamp, start, start))},
+			given: []step{acquired(event(1), retaining(3)), disconnected(event(2)), ruled(tokenworker.Erasing(event(2).Stamp, nil, start, start))},
 		}, {
 			name:  "what comes after a disconnect is read, what was before it is not",
 			given: []step{acquired(event(1), retaining(3)), disconnected(event(2)), acquired(event(3), keeping, retaining(3))},

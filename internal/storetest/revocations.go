@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -28,7 +29,8 @@ func revoked(done ...uint64) *updating {
 
 // erasing is an erasure at sequence 2, which no longer waits.
 func erasing() *updating {
-	return ruled(tokenworker.Erasing(event(2).Stamp, start.Add(30*time.Minute), start.Add(90*24*time.Hour)))
+	older := func(sealed []byte) bool { return bytes.Equal(sealed, acquired(event(1)).Sealed) }
+	return ruled(tokenworker.Erasing(event(2).Stamp, older, start.Add(30*time.Minute), start.Add(90*24*time.Hour)))
 }
 
 // tried is the end of attempt 1 to revoke, in which the sets of the acquisitions at these sequences could not be revoked.
@@ -118,9 +120,17 @@ func testRevocations(t *testing.T, store Store) {
 			given: append(disconnectedOnce, revoking(1, 0), tried(1), revoking(2, 29*time.Minute+30*time.Second)),
 			when:  erasing(), err: tokenworker.ErrFenced,
 		}, {
-			name:  "an erasure leaves the wait for a later disconnect alone",
+			name:  "an erasure leaves the wait of a later disconnect alone, but for whose grant it was",
 			given: append(disconnectedOnce, acquired(event(3)), disconnected(event(4))),
-			when:  erasing(), want: tokenworker.Stale,
+			when:  erasing(), want: tokenworker.Applied,
+		}, {
+			name:  "what only it would wait for goes at the erasure",
+			given: append(disconnectedOnce, disconnected(event(3)), revoking(1, 0), tried(1)),
+			when:  erasing(), want: tokenworker.Applied,
+		}, {
+			name:  "and from beside a newer grant",
+			given: append(kept, tried(1)),
+			when:  erasing(), want: tokenworker.Applied,
 		}, {
 			name:  "an erasure leaves a newer grant alone",
 			given: append(disconnectedOnce, acquired(event(3))),
