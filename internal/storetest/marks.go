@@ -21,9 +21,9 @@ func marked(seq uint64) *updating {
 	}))
 }
 
-// looked is the end of a look for the siblings of the disconnect at the sequence seq.
-func looked(seq uint64, again time.Time) *updating {
-	return ruled(tokenworker.Marked(tokenworker.Siblings{Stamp: event(seq).Stamp}, again))
+// looked is the end of a look for the siblings of the disconnect at sequence 2.
+func looked(again time.Time) *updating {
+	return ruled(tokenworker.Marked(tokenworker.Siblings{Stamp: event(2).Stamp}, again))
 }
 
 // ofAll is ofCompany for an acquisition, which may be late.
@@ -59,7 +59,7 @@ func testMarks(t *testing.T, store Store) {
 			when:  acquired(event(1), ofAll), want: tokenworker.Stale,
 		}, {
 			name:  "but work that is done stays done",
-			given: append(left, looked(2, time.Time{})),
+			given: append(left, looked(time.Time{})),
 			when:  acquired(event(1), again, ofAll), want: tokenworker.Revoking,
 		}, {
 			name:  "also where a newer grant is already there",
@@ -84,15 +84,15 @@ func testMarks(t *testing.T, store Store) {
 		}, {
 			name:  "a look that may have missed some is repeated",
 			given: left,
-			when:  looked(2, start.Add(time.Minute)), want: tokenworker.Applied,
+			when:  looked(start.Add(time.Minute)), want: tokenworker.Applied,
 		}, {
 			name:  "the last look ends it",
 			given: left,
-			when:  looked(2, time.Time{}), want: tokenworker.Applied,
+			when:  looked(time.Time{}), want: tokenworker.Applied,
 		}, {
 			name:  "a look for the siblings of an earlier disconnect does not",
 			given: append(left, ofCompany(disconnected(event(3)))),
-			when:  looked(2, time.Time{}), want: tokenworker.Stale,
+			when:  looked(time.Time{}), want: tokenworker.Stale,
 		}, {
 			name:  "an older sibling is disconnected",
 			given: []step{acquired(event(1))},
