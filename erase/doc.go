@@ -18,6 +18,9 @@
 // Messages are overwritten in their streams, one by one and by sequence: plain deletes, acknowledgements and purges leave
 // the bytes until NATS compacts the file. Those with a stamp above the request's stay, and so do receipts.
 //
+// What was overwritten unsettled a worker may still have in hand. So the last two steps come once more when it cannot any
+// longer, ahead of the receipt.
+//
 // # Crashes and repeats
 //
 // Every step is harmless when done again, so a request that is delivered again, after a crash or to another replica, is

@@ -52,6 +52,10 @@ type Config struct {
 	// once at least. Default 2 minutes.
 	RevokeFor time.Duration
 
+	// InHand is how long at most a worker has a delivery in hand, from when it comes until it is settled. Default 1 minute: the
+	// 45 seconds and the 10 of package consumer, and some to spare.
+	InHand time.Duration
+
 	// KeepBackups is how long a backup of the store is kept, which a receipt says. Default 35 days, the most that DynamoDB's
 	// point-in-time recovery goes back.
 	KeepBackups time.Duration
@@ -71,6 +75,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.RevokeFor == 0 {
 		c.RevokeFor = 2 * time.Minute
+	}
+	if c.InHand == 0 {
+		c.InHand = time.Minute
 	}
 	if c.KeepBackups == 0 {
 		c.KeepBackups = 35 * 24 * time.Hour
@@ -133,6 +140,7 @@ func (e *Eraser) Erase(ctx context.Context, request tokenworker.Event, cause eve
 		{"revoking", r.revokeAll},
 		{"leaving tombstones", r.entomb},
 		{"overwriting messages", r.overwriteAll},
+		{"waiting for deliveries in hand", r.finishInHand},
 		{"leaving a receipt", r.leaveReceipt},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -152,6 +160,7 @@ type erasure struct {
 	reason string
 
 	connections, unconfirmed, overwritten int
+	unsettled                             bool         // messages that a worker may have in hand were overwritten
 	dropped                               atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
 }
 

@@ -3,10 +3,13 @@ package erase_test
 import (
 	"encoding/json"
 	"errors"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/demoprovider"
@@ -299,5 +302,70 @@ func TestANewerGrantKeepsNothingOfWhatIsErased(t *testing.T) {
 	}
 	if got := r.receipt(k); got.Connections != 0 || got.Unconfirmed != 1 {
 		t.Errorf("receipt: %+v", got)
+	}
+}
+
+func TestWhatAWorkerHadInHandIsGoneBeforeTheReceipt(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	first := r.acquire(k)
+	late, set := r.acquired(k)
+	lateSeq := r.publish(late)
+	ev, cause := r.request(k)
+	in, err := r.js.Stream(t.Context(), streams.In)
+	must(t, err)
+	overwritten := func() {
+		for {
+			if _, err := in.GetMsg(t.Context(), lateSeq); errors.Is(err, jetstream.ErrMsgNotFound) {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	// The worker lets go of it once it is overwritten.
+	worker := make(chan struct{})
+	go func() {
+		defer close(worker)
+		overwritten()
+		r.store(k, lateSeq, set)
+		r.park(k, lateSeq)
+		r.letter(k, first)
+	}()
+	must(t, r.eraser(func(c *erase.Config) { c.RevokeFor, c.InHand = time.Second, 3*time.Second }).Erase(t.Context(), ev, cause, ""))
+	<-worker
+	r.expectOnlyAbout(k, events.Erase.Subject(k), events.Erased.Subject(k))
+	r.expectTombstone(k, ev.Stamp)
+}
+
+func TestALateRequestLeavesWorkersTheTimeToSettleWhatIsParked(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	late, set := r.acquired(k)
+	seq := r.publish(late)
+	in, err := r.js.Stream(t.Context(), streams.In)
+	must(t, err)
+	must(t, in.DeleteMsg(t.Context(), seq))
+	r.park(k, seq)
+	parked, err := r.js.Stream(t.Context(), streams.Parked)
+	must(t, err)
+	last, err := parked.GetLastMsgForSubject(t.Context(), events.ParkedSubject(late.Subject))
+	must(t, err)
+	ev, cause := r.request(k)
+	ev.Entered = ev.Entered.Add(-time.Minute)
+	// The worker lets go of it when the eraser has looked twice after the row's own token was revoked.
+	looks := 0
+	now := func() time.Time {
+		if r.server.Totals().RevokedByClient > 0 {
+			looks++
+		}
+		if looks == 2 {
+			r.store(k, seq, set)
+			must(t, parked.DeleteMsg(t.Context(), last.Sequence))
+		}
+		return time.Now()
+	}
+	e := r.eraser(func(c *erase.Config) { c.InHand, c.Now = 20*time.Second, now })
+	must(t, e.Erase(t.Context(), ev, cause, ""))
+	if n := r.server.Totals().RevokedByClient; n != 2 {
+		t.Errorf("%d grants were revoked, want that of the row and the parked one", n)
 	}
 }

@@ -79,6 +79,7 @@ func (r *erasure) overwriteAll(ctx context.Context) error {
 				return fmt.Errorf("overwriting message %d of %s: %w", m.Sequence, name, err)
 			}
 			r.overwritten++
+			r.unsettled = r.unsettled || name == streams.In || name == streams.Parked
 		}
 	}
 	return nil

@@ -111,6 +111,9 @@ func (r *erasure) isOlderSet(sealed []byte) bool {
 // As long it waits for older events that workers have in hand: their tokens are better revoked than forgotten.
 func (r *erasure) revokeAll(ctx context.Context) error {
 	until := r.Entered.Add(r.cfg.RevokeFor)
+	if inHand := r.cfg.Now().Add(r.cfg.InHand); inHand.After(until) { // the request itself was late
+		until = inHand
+	}
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		if err := r.each(ctx, r.pending, r.revoke); err != nil {
 			return err
@@ -133,7 +136,8 @@ func (r *erasure) revoke(ctx context.Context, rec tokenworker.Record) error {
 	return ctx.Err()
 }
 
-// left counts what may still be done in time: rows whose next attempt comes before, events not settled, answers not stored.
+// left counts what may still be done in time: rows whose next attempt comes before, events not settled, be they parked, answers not
+// stored.
 // A provider that is not enabled will not be by waiting.
 func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) {
 	for rec, err := range r.rows(ctx) {
@@ -144,7 +148,7 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 			n++
 		}
 	}
-	for _, name := range []string{streams.In, streams.Rescue} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
 		for _, err := range r.found(ctx, name) {
 			if err != nil {
 				return n, err
@@ -201,6 +205,18 @@ func (r *erasure) entombOne(ctx context.Context, rec tokenworker.Record) error {
 			return err
 		}
 	}
+}
+
+// finishInHand does the last steps once more where a worker may have in hand what was overwritten before it was settled: until it
+// has let go of that, it may store it, park it or leave a dead letter.
+func (r *erasure) finishInHand(ctx context.Context) error {
+	if !r.unsettled {
+		return nil
+	}
+	if err := sleep(ctx, r.cfg.InHand); err != nil {
+		return err
+	}
+	return errors.Join(r.entomb(ctx), r.overwriteAll(ctx))
 }
 
 // sleep waits, or less when ctx ends, which is the error.
