@@ -159,9 +159,9 @@ type erasure struct {
 	cause  events.Cause
 	reason string
 
-	connections, unconfirmed, overwritten int
-	unsettled                             bool         // messages that a worker may have in hand were overwritten
-	dropped                               atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
+	connections, unconfirmed, overwritten, unrevoked int
+	unsettled                                        bool         // messages that a worker may have in hand were overwritten
+	dropped                                          atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
 }
 
 // hasReceipt reports whether the request was met before.
@@ -191,7 +191,7 @@ func (r *erasure) leaveReceipt(ctx context.Context) error {
 	}
 	now := r.cfg.Now()
 	data := events.ErasedData{
-		Cause: r.cause, Reason: r.reason, Connections: r.connections, Unconfirmed: r.unconfirmed, Messages: r.overwritten,
+		Cause: r.cause, Reason: r.reason, Connections: r.connections, Unconfirmed: r.unconfirmed, Messages: r.overwritten, Unrevoked: r.unrevoked,
 		EventKeys: make([]string, len(keys)), BackupsUntil: now.Add(r.cfg.KeepBackups).UTC().Truncate(time.Second),
 	}
 	for i, k := range keys {

@@ -87,7 +87,7 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	got := r.receipt(k)
 	until := got.BackupsUntil
 	got.BackupsUntil = time.Time{}
-	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, EventKeys: []string{r.public.KeyID}}
+	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, Unrevoked: 3, EventKeys: []string{r.public.KeyID}}
 	if g, w := mustJSON(t, got), mustJSON(t, want); g != w {
 		t.Errorf("receipt %s, want %s", g, w)
 	}

@@ -79,10 +79,30 @@ func (r *erasure) overwriteAll(ctx context.Context) error {
 				return fmt.Errorf("overwriting message %d of %s: %w", m.Sequence, name, err)
 			}
 			r.overwritten++
+			if name != streams.Out && carriesTokens(m.Subject) {
+				r.unrevoked++
+			}
 			r.unsettled = r.unsettled || name == streams.In || name == streams.Parked
 		}
 	}
 	return nil
+}
+
+// carriesTokens reports whether a message of the subject, or what is parked, refused or replayed in it, may hold a token set.
+func carriesTokens(subject string) bool {
+	if original, err := events.ParseParkedSubject(subject); err == nil {
+		return carriesTokens(original)
+	}
+	for _, parse := range []func(string) (events.Code, string, error){events.ParseDeadLetterSubject, events.ParseReplaySubject} {
+		if _, original, err := parse(subject); err == nil {
+			return carriesTokens(original)
+		}
+	}
+	if _, err := events.ParseRescueSubject(subject); err == nil {
+		return true
+	}
+	kind, _, err := events.ParseSubject(subject)
+	return err == nil && kind == events.Acquired
 }
 
 // found yields the messages of a stream that are about the connections and older than the request, but for receipts and

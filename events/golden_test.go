@@ -155,7 +155,7 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 			BackupsUntil: noon.Add(35 * 24 * time.Hour),
 		}, readAs[events.ErasedData]},
 		{"erased_organization", key("acme"), events.Erased, events.ErasedData{
-			Cause: cause, Connections: 120, Unconfirmed: 2, Messages: 431, EventKeys: []string{"2f9a6b1c"},
+			Cause: cause, Connections: 120, Unconfirmed: 2, Messages: 431, Unrevoked: 5, EventKeys: []string{"2f9a6b1c"},
 			BackupsUntil: noon.Add(35 * 24 * time.Hour),
 		}, readAs[events.ErasedData]},
 		{"rejected", key("acme", "finch"), events.Rejected,

@@ -76,6 +76,7 @@ type ErasedData struct {
 	Connections int    `json:"connections"`      // whose rows are tombstones now
 	Unconfirmed int    `json:"unconfirmed"`      // those, and newer ones with an older set, whose provider did not confirm that it revoked
 	Messages    int    `json:"messages"`         // that were overwritten in the streams
+	Unrevoked   int    `json:"unrevoked"`        // of them: those that may have carried a token set, which went unrevoked
 
 	// EventKeys are the ids of the keys that sealed messages open with. What is left of a deleted one outside its stream
 	// (a Raft log, a copy of the disk) opens until its key is retired.

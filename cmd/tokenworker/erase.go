@@ -93,7 +93,7 @@ func (a *app) erase(ctx context.Context, t *target, e *erasing) error {
 	if err := a.confirm(ctx, e.yes, what, e.chosen.String()); err != nil {
 		return err
 	}
-	out := newListing(a.stdout, e.json, "KEY", "SEQUENCE", "OUTCOME", "CONNECTIONS", "UNCONFIRMED", "MESSAGES", "BACKUPS UNTIL", "EVENT KEYS")
+	out := newListing(a.stdout, e.json, "KEY", "SEQUENCE", "OUTCOME", "CONNECTIONS", "UNCONFIRMED", "MESSAGES", "UNREVOKED", "BACKUPS UNTIL", "EVENT KEYS")
 	var errs []error
 	for _, k := range keys {
 		done, err := a.eraseOne(ctx, s, js, e, k)
@@ -145,6 +145,7 @@ type erased struct {
 	Connections  int            `json:"connections,omitempty"`
 	Unconfirmed  int            `json:"unconfirmed,omitempty"`
 	Messages     int            `json:"messages,omitempty"`
+	Unrevoked    int            `json:"unrevoked,omitempty"`
 	BackupsUntil time.Time      `json:"backups_until,omitzero"`
 	EventKeys    []string       `json:"event_keys,omitempty"`
 }
@@ -152,7 +153,7 @@ type erased struct {
 func (d erased) cells() []string {
 	return []string{
 		d.Key, strconv.FormatUint(d.Sequence, 10), string(d.Outcome), strconv.Itoa(d.Connections), strconv.Itoa(d.Unconfirmed),
-		strconv.Itoa(d.Messages), timeCell(d.BackupsUntil), cellOf(d.EventKeys),
+		strconv.Itoa(d.Messages), strconv.Itoa(d.Unrevoked), timeCell(d.BackupsUntil), cellOf(d.EventKeys),
 	}
 }
 
@@ -193,7 +194,7 @@ func (a *app) eraseOne(
 			return done, err
 		case kind == events.Erased:
 			done.Connections, done.Unconfirmed, done.Messages = r.Connections, r.Unconfirmed, r.Messages
-			done.BackupsUntil, done.EventKeys = r.BackupsUntil, r.EventKeys
+			done.Unrevoked, done.BackupsUntil, done.EventKeys = r.Unrevoked, r.BackupsUntil, r.EventKeys
 			return done, nil
 		}
 	}
