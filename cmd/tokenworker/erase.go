@@ -93,7 +93,8 @@ func (a *app) erase(ctx context.Context, t *target, e *erasing) error {
 	if err := a.confirm(ctx, e.yes, what, e.chosen.String()); err != nil {
 		return err
 	}
-	out := newListing(a.stdout, e.json, "KEY", "SEQUENCE", "OUTCOME", "CONNECTIONS", "UNCONFIRMED", "MESSAGES", "UNREVOKED", "BACKUPS UNTIL", "EVENT KEYS")
+	out := newListing(a.stdout, e.json, "KEY", "SEQUENCE", "OUTCOME", "CONNECTIONS", "UNCONFIRMED", "MESSAGES", "UNREVOKED",
+		"BACKUPS UNTIL", "EVENT KEYS")
 	var errs []error
 	for _, k := range keys {
 		done, err := a.eraseOne(ctx, s, js, e, k)
