@@ -458,7 +458,7 @@ func TestARolledBackStreamStopsTheWorker(t *testing.T) {
 	must(t, err)
 	r.publish(r.acquired(acme, "a", time.Now()))
 	cfg := consumer.Config{Epoch: epoch}
-	w, err := consumer.New(cfg, r.js, r.keys, r.sealer, r.db, nil)
+	w, err := consumer.New(cfg, r.js, r.keys, r.sealer, r.db, refresher{r})
 	must(t, err)
 	if err := w.Run(t.Context()); !errors.Is(err, tokenworker.ErrRolledBack) {
 		t.Fatalf("Run = %v, want ErrRolledBack", err)
