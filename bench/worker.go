@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,13 +64,20 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 		store.left.Store(int64(operations))
 		w, err := consumer.New(consumer.Config{
 			Epoch: epoch, AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
-		}, js, keys, sealer, store, nil) // nobody asks for a refresh
+		}, js, keys, sealer, store, idle{})
 		if err != nil {
 			return err
 		}
 		return w.Run(ctx) // what is under way when the last one is stored is announced and acknowledged first
 	})
 }
+
+// idle stands in for the rotator: nobody asks for a refresh, and no provider of the bench ends connections together.
+type idle struct{}
+
+func (idle) Do(context.Context, tokenworker.Key, bool) error                    { return nil }
+func (idle) SiblingsUntil(string) time.Time                                     { return time.Time{} }
+func (idle) LookBack(context.Context, tokenworker.Key, tokenworker.Stamp) error { return nil }
 
 // epoch is that of the stream of events.
 const epoch = 1
