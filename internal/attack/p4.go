@@ -43,6 +43,12 @@ const (
 	fleetMargin = 15 * time.Second
 )
 
+// What an attempt met that may be lost to it.
+const (
+	byKill  = "killed"
+	byPause = "paused"
+)
+
 // fleet is the processes of P4, with what was done to them.
 type fleet struct {
 	*env
@@ -200,7 +206,7 @@ func (f *fleet) kill(ctx context.Context, i int) error {
 	}
 	f.kills++
 	f.children[i].Kill()
-	if err := f.excuse(ctx, f.names[i], "killed"); err != nil {
+	if err := f.excuse(ctx, f.names[i], byKill); err != nil {
 		return err
 	}
 	return f.start(ctx, i)
@@ -219,7 +225,9 @@ func (f *fleet) excuse(ctx context.Context, name, what string) error {
 		if f.excused[r.Key] == nil {
 			f.excused[r.Key] = map[tokenworker.Fence]string{}
 		}
-		f.excused[r.Key][r.Fence] = what
+		if f.excused[r.Key][r.Fence] != byKill { // a last resort that is paused does not undo the kill before it
+			f.excused[r.Key][r.Fence] = what
+		}
 	}
 	return nil
 }
@@ -239,7 +247,7 @@ func (f *fleet) pause(ctx context.Context, i int, beyond bool) error {
 		return fmt.Errorf("stopping a process: %w", err)
 	}
 	f.paused[i] = time.Now().Add(length)
-	return f.excuse(ctx, f.names[i], "paused")
+	return f.excuse(ctx, f.names[i], byPause)
 }
 
 // resume ends the pauses that have lasted.

@@ -114,8 +114,8 @@ func (f *fleet) pausedAt(at time.Time) bool {
 func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworker.Record, beyond bool) {
 	var killed, paused bool
 	for fence, what := range f.excused[r.Key] {
-		killed = killed || fence == r.Fence && what == "killed"
-		paused = paused || (fence == r.Fence || beyond) && what == "paused" // beyond the margin it may cost the next set as well
+		killed = killed || fence == r.Fence && what == byKill
+		paused = paused || (fence == r.Fence || beyond) && what == byPause // beyond the margin it may cost the next set as well
 	}
 	final := len(family.Refresh) - 2 // the token that the last answer replaced: the one that the store still holds
 	var lost, gone bool              // to a fault, and because the client had gone away
