@@ -119,38 +119,12 @@ func (f *targetFlags) deploymentFlags() []cli.Flag {
 
 // accessFlags name the user that answers reads.
 func (f *targetFlags) accessFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{
-			Name: "access-creds", Sources: env("access-creds"), Destination: &f.access.creds, TakesFile: true,
-			Usage: "`FILE` with the JWT and key of the NATS user that answers reads",
-		},
-		&cli.StringFlag{
-			Name: "access-user", Sources: env("access-user"), Destination: &f.access.name,
-			Usage: "`NAME` of the NATS user that answers reads",
-		},
-		&cli.StringFlag{
-			Name: "access-password-file", Sources: env("access-password-file"), Destination: &f.access.passwordFile, TakesFile: true,
-			Usage: "`FILE` with the password of the NATS user that answers reads",
-		},
-	}
+	return f.access.flags("access", "that answers reads")
 }
 
 // eraserFlags name the user that deletes messages.
 func (f *targetFlags) eraserFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{
-			Name: "eraser-creds", Sources: env("eraser-creds"), Destination: &f.eraser.creds, TakesFile: true,
-			Usage: "`FILE` with the JWT and key of the NATS user that deletes messages for erasures",
-		},
-		&cli.StringFlag{
-			Name: "eraser-user", Sources: env("eraser-user"), Destination: &f.eraser.name,
-			Usage: "`NAME` of the NATS user that deletes messages for erasures",
-		},
-		&cli.StringFlag{
-			Name: "eraser-password-file", Sources: env("eraser-password-file"), Destination: &f.eraser.passwordFile, TakesFile: true,
-			Usage: "`FILE` with the password of the NATS user that deletes messages for erasures",
-		},
-	}
+	return f.eraser.flags("eraser", "that deletes messages for erasures")
 }
 
 // validate reports what cannot be meant.
@@ -173,8 +147,25 @@ func (f *targetFlags) validate() error {
 // natsUser is who connects to NATS: nobody in particular, by a file of credentials, or by name and password.
 type natsUser struct{ creds, name, passwordFile string }
 
+// flags name the user, which the usages describe. They begin as given.
+func (u *natsUser) flags(prefix, which string) []cli.Flag {
+	file := func(name, holds string, to *string) cli.Flag {
+		return &cli.StringFlag{
+			Name: prefix + name, Sources: env(prefix + name), Destination: to, TakesFile: true,
+			Usage: "`FILE` with the " + holds + " of the NATS user " + which,
+		}
+	}
+	return []cli.Flag{
+		file("-creds", "JWT and key", &u.creds),
+		&cli.StringFlag{
+			Name: prefix + "-user", Sources: env(prefix + "-user"), Destination: &u.name, Usage: "`NAME` of the NATS user " + which,
+		},
+		file("-password-file", "password", &u.passwordFile),
+	}
+}
+
 // validate reports what cannot be meant by the flags that begin as given.
-func (u natsUser) validate(flags string) error {
+func (u *natsUser) validate(flags string) error {
 	switch {
 	case (u.name == "") != (u.passwordFile == ""):
 		return wrongUse("%[1]s-user and %[1]s-password-file go together", flags)

@@ -116,7 +116,7 @@ func mustExist(files ...string) error {
 }
 
 // credentials are the options for who connects.
-func (u natsUser) credentials() ([]nats.Option, error) {
+func (u *natsUser) credentials() ([]nats.Option, error) {
 	if err := mustExist(u.creds, u.passwordFile); err != nil {
 		return nil, err
 	}
