@@ -30,7 +30,6 @@ import (
 	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -59,14 +58,7 @@ func eraseOrganizations(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer r.close()
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/internal/attack/proxy"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -101,14 +100,7 @@ func (e *env) pause(ctx context.Context, limit time.Duration) error {
 func (e *env) killUnderLoad(
 	ctx context.Context, r *rig, n int, pause time.Duration, kill func(ctx context.Context, i int) error,
 ) error {
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -49,14 +48,7 @@ var p11 = promise{
 // mixBad publishes bad events at random places among good ones, and then looks for exactly the bad ones in the dead
 // letters, each under its code, and for the good ones in the store.
 func (e *env) mixBad(ctx context.Context, r *rig, bad, good int) error {
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/internal/attack/proxy"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -97,14 +96,7 @@ func comeBack(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer r.close()
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -204,14 +196,7 @@ func overtake(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer r.close()
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -253,14 +238,7 @@ func overtakeParked(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer r.close()
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

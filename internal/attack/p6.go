@@ -24,7 +24,6 @@ import (
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/attack/leak"
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -58,14 +57,7 @@ func plantCanaries(ctx context.Context, e *env, n int) error {
 		return fmt.Errorf("making a directory: %w", err)
 	}
 	r.program.Env = append(r.program.Env, "TMPDIR="+e.inDir("tmp"))
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/internal/attack/proxy"
 )
 
@@ -97,14 +96,7 @@ func (e *env) outage(ctx context.Context, n int, plan cutPlan) error {
 		return err
 	}
 	defer r.close()
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	p, err := newPublisher(ctx, r)
-	if err != nil {
-		return err
-	}
-	admin, err := r.connect(process.Worker)
+	p, admin, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,18 @@ func newPublisher(ctx context.Context, r *rig) (*publisher, error) {
 	return p, err
 }
 
+// begin starts the rig and connects to it twice: as a publisher, and as the worker's user, who sees the streams.
+func (r *rig) begin(ctx context.Context) (p *publisher, admin jetstream.JetStream, err error) {
+	if err := r.start(ctx); err != nil {
+		return nil, nil, err
+	}
+	if p, err = newPublisher(ctx, r); err != nil {
+		return nil, nil, err
+	}
+	admin, err = r.connect(process.Worker)
+	return p, admin, err
+}
+
 // connected ends the attempts on the connection before and begins those on the next.
 func (p *publisher) connected() {
 	p.mu.Lock()
