@@ -15,10 +15,7 @@ const codeErased = "erased"
 // another forgets whose grant it was; a newer grant is left alone. The error is [ErrFenced] while a set to drop is due that
 // was never tried, or an attempt is under way; at no time, if now is zero.
 func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		var kept [][]byte // what is newer
 		if r.Stamp.Compare(at) > 0 {
 			if older == nil {
@@ -36,7 +33,7 @@ func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Ru
 			return *r, Stale, nil
 		}
 		return r.erased(kept, remove), Applied, nil
-	}
+	})
 }
 
 // erased is the record after an erasure that has kept these of the sets which wait for their revocation.

@@ -10,6 +10,16 @@ import (
 // an error nothing is written.
 type Rule func(*Record) (Record, Verdict, error)
 
+// ofRecord is a rule about a connection that has a record. Where there is none, it does nothing.
+func ofRecord(rule Rule) Rule {
+	return func(r *Record) (Record, Verdict, error) {
+		if r == nil {
+			return Record{}, Stale, nil
+		}
+		return rule(r)
+	}
+}
+
 // Claiming is the rule of [Record.TakeClaim]. It also crosses off what is announced.
 func Claiming(from Fence, c Claim, spends Fingerprint, replaces AttemptID, announced ...AttemptID) Rule {
 	return func(r *Record) (Record, Verdict, error) {
@@ -60,10 +70,7 @@ func GrantDead(f Failure) Rule {
 }
 
 func failing(f Failure, end func(next *Record)) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Status != Active || r.Claim == nil || r.Claim.Attempt != f.Attempt {
 			return *r, Stale, nil
 		}
@@ -71,15 +78,12 @@ func failing(f Failure, end func(next *Record)) Rule {
 		next.fail(f)
 		end(&next)
 		return next, Applied, nil
-	}
+	})
 }
 
 // Expiring is the rule for a set that cannot be refreshed and whose time is up.
 func Expiring(from Fence, f Failure) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active || r.Claim != nil {
 			return *r, Stale, nil
 		}
@@ -87,16 +91,13 @@ func Expiring(from Fence, f Failure) Rule {
 		next.fail(f)
 		next.Status = ReauthRequired
 		return next, Applied, nil
-	}
+	})
 }
 
 // Postponing is the rule for a set that could not be attempted at all, and must not be found due again at once ahead of
 // those that can be helped. Without a code nothing has failed: the set is not due before that time.
 func Postponing(from Fence, f Failure) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
@@ -107,7 +108,7 @@ func Postponing(from Fence, f Failure) Rule {
 			next.fail(f)
 		}
 		return next, Applied, nil
-	}
+	})
 }
 
 // fail counts a failure.
@@ -119,10 +120,7 @@ func (r *Record) fail(f Failure) {
 // Announced is the rule that crosses off what the writes of these attempts owed. Without a set to refresh, a record that owes
 // nothing more is then due for its revocations alone.
 func Announced(attempts ...AttemptID) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if !slices.ContainsFunc(attempts, r.Owes) {
 			return *r, Stale, nil
 		}
@@ -132,7 +130,7 @@ func Announced(attempts ...AttemptID) Rule {
 			next.DueAt = time.Time{}
 		}
 		return next, Applied, nil
-	}
+	})
 }
 
 // ClaimRevocations is the rule for a claim to revoke what waits for it. Unlike a claim to refresh it may be taken over once
@@ -167,10 +165,7 @@ type Revocation struct {
 // Revoked is the rule for the end of an attempt to revoke. What joined the list meanwhile is due as it was. A record that is
 // disconnecting and has nothing left to revoke becomes a tombstone without secrets; a set beside it keeps its own due time.
 func Revoked(v Revocation) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Status == Disconnected {
 			return *r, Repeated, nil
 		}
@@ -199,7 +194,7 @@ func Revoked(v Revocation) Rule {
 			next.DueAt = v.DueAt
 		}
 		return next, Applied, nil
-	}
+	})
 }
 
 // without returns the blobs that are not among those done.
@@ -216,10 +211,7 @@ func without(blobs, done [][]byte) [][]byte {
 // Warning is the rule for a set that cannot be refreshed and whose end is near: it is due again at its end. It is given
 // once.
 func Warning(from Fence, end time.Time, o *Owed) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
@@ -231,5 +223,5 @@ func Warning(from Fence, end time.Time, o *Owed) Rule {
 		next.Warned = true
 		next.owe(o)
 		return next, Applied, nil
-	}
+	})
 }

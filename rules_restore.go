@@ -9,10 +9,7 @@ import (
 // Remembering is the rule that puts back ids which the record of k has forgotten, because its store was restored to an earlier
 // time. Should there be more than it has room for, the oldest are left out.
 func Remembering(ids []EventID) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		next, verdict := *r, Stale
 		next.Seen = slices.Clip(r.Seen)
 		for _, id := range ids {
@@ -25,21 +22,18 @@ func Remembering(ids []EventID) Rule {
 			next.Seen = next.Seen[:MaxSeen]
 		}
 		return next, verdict, nil
-	}
+	})
 }
 
 // Leaving is the rule for a set that is on record as ended at its provider, which happens under the set's own stamp ([Ended]):
 // it is disconnected, whatever is under way, and what there is to revoke is due at a time.
 func Leaving(at Stamp, due time.Time) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Stamp != at || !r.live() {
 			return *r, Stale, nil
 		}
 		return r.disconnected(at, r.Entered, due), Applied, nil
-	}
+	})
 }
 
 // Unsettling is the rule for a set whose refresh token may have been spent since the time to which its store was restored:
@@ -61,10 +55,7 @@ func Unsettling(from Fence, c Claim, spends Fingerprint) Rule {
 // Superseding is the rule for a set whose refresh token must not be posted because a newer set, which its store has lost, is on
 // record: it is kept like that of a dead grant, never served, to be revoked by a later disconnect.
 func Superseding(from Fence, f Failure, spends Fingerprint) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
@@ -72,16 +63,13 @@ func Superseding(from Fence, f Failure, spends Fingerprint) Rule {
 		next.fail(f)
 		next.Status, next.Claim, next.Spent = ReauthRequired, nil, AddSpent(r.Spent, spends)
 		return next, Applied, nil
-	}
+	})
 }
 
 // Sparing is the rule for what was disconnected at the stamp, where revoking its sets could end a newer grant, which its store
 // has lost: a tombstone is left.
 func Sparing(at Stamp, remove time.Time) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Status != Disconnecting || r.Stamp != at {
 			return *r, Stale, nil
 		}
@@ -90,5 +78,5 @@ func Sparing(at Stamp, remove time.Time) Rule {
 			next.DueAt = r.RevokeAt
 		}
 		return next, Applied, nil
-	}
+	})
 }

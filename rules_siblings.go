@@ -17,10 +17,7 @@ type Mark struct {
 // Marking is the rule for a sibling of a connection that was disconnected: if it is older than the disconnect, it is
 // disconnected too, under the same stamp (ByStamp).
 func Marking(m Mark) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Stamp.Compare(m.Stamp) >= 0 {
 			return *r, Stale, nil
 		}
@@ -35,7 +32,7 @@ func Marking(m Mark) Rule {
 		next.toldOf(m)
 		next.owe(m.Owed)
 		return next, Applied, nil
-	}
+	})
 }
 
 // toldOf notes a sibling's disconnect, for acquisitions that look back. Work that is left is about it from now on.
@@ -50,10 +47,7 @@ func (r *Record) toldOf(m Mark) {
 // Marked is the rule for the end of a look for siblings. The work is done, unless there is a time to look again (zero: there
 // is none). Work that was left meanwhile stays.
 func Marked(work Siblings, again time.Time) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Siblings == nil || r.Siblings.Stamp != work.Stamp || r.Siblings.Ask != work.Ask {
 			return *r, Stale, nil
 		}
@@ -61,31 +55,25 @@ func Marked(work Siblings, again time.Time) Rule {
 		s.At, s.Ask = again, s.Ask && !again.IsZero()
 		next.Siblings = &s
 		return next, Applied, nil
-	}
+	})
 }
 
 // Checking is the rule for a set that a revocation elsewhere may have ended: it is due by the given time.
 func Checking(from Fence, at time.Time) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active {
 			return *r, Stale, nil
 		}
 		next := *r
 		next.DueAt = earlier(r.DueAt, at)
 		return next, Applied, nil
-	}
+	})
 }
 
 // Ended is the rule for a set whose provider says that the connection was disconnected there: a tombstone is left, and the work
 // of asking about siblings from asking.At on, beside what a disconnect has left (asking.At zero: there are none to ask about).
 func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time, asking Siblings) Rule {
-	return func(r *Record) (Record, Verdict, error) {
-		if r == nil {
-			return Record{}, Stale, nil
-		}
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Fence != from || r.Status != Active || r.Claim != nil || len(r.Revoke) > 0 {
 			return *r, Stale, nil
 		}
@@ -100,5 +88,5 @@ func Ended(from Fence, remove time.Time, o *Owed, dueAt time.Time, asking Siblin
 		next.owe(o)
 		next.DueAt = dueAt
 		return next, Applied, nil
-	}
+	})
 }
