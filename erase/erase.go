@@ -196,6 +196,13 @@ func (r *erasure) leaveReceipt(ctx context.Context) error {
 	}
 	for i, k := range keys {
 		data.EventKeys[i] = k.KeyID
+		if end := k.CreatedAt.Add(events.KeyLifetime); end.After(data.EventKeysUntil) {
+			data.EventKeysUntil = end.UTC()
+		}
+	}
+	if data.EventKeysUntil.Before(now) {
+		r.cfg.Logger.WarnContext(ctx, "a receipt cannot name the day by which the event keys are destroyed: they should have been by now")
+		data.EventKeysUntil = time.Time{}
 	}
 	return r.announce(ctx, r.Key, data)
 }

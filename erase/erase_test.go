@@ -87,7 +87,10 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	got := r.receipt(k)
 	until := got.BackupsUntil
 	got.BackupsUntil = time.Time{}
-	want := events.ErasedData{Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, Unrevoked: 3, EventKeys: []string{r.public.KeyID}}
+	want := events.ErasedData{
+		Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, Unrevoked: 3, EventKeys: []string{r.public.KeyID},
+		EventKeysUntil: r.public.CreatedAt.Add(90 * 24 * time.Hour).UTC(),
+	}
 	if g, w := mustJSON(t, got), mustJSON(t, want); g != w {
 		t.Errorf("receipt %s, want %s", g, w)
 	}
@@ -99,6 +102,17 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	}
 	if rec := r.get(other); rec.Status != tokenworker.Active || len(r.about(other)) != 1 {
 		t.Errorf("the other connection is %s, with messages %v", rec.Status, r.about(other))
+	}
+}
+
+func TestAReceiptNamesNoDayThatHasPassed(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	r.acquire(k)
+	r.erase(r.eraser(func(c *erase.Config) {
+		c.Now = func() time.Time { return time.Now().Add(events.KeyLifetime + time.Hour) } // and nobody has rotated
+	}), k)
+	if got := r.receipt(k); len(got.EventKeys) != 1 || !got.EventKeysUntil.IsZero() {
+		t.Errorf("the keys %v are said to be destroyed by %s", got.EventKeys, got.EventKeysUntil)
 	}
 }
 

@@ -48,6 +48,17 @@ var (
 // KeyKind is the kind of wrapped key that event keys are: they are stored under the name event/<kid>.
 const KeyKind = "event"
 
+// How long an event key lives. Nothing ends it by itself, because publishers have to be told of the next: `tokenworker doctor` asks
+// the operator for it, and receipts of erasures name the day.
+const (
+	// KeyRotateAfter is the age at which the current key is to be followed by another.
+	KeyRotateAfter = 60 * 24 * time.Hour
+
+	// KeyLifetime is the age by which a key is to be destroyed. Dead letters sealed to it, which are kept for 14 days, are
+	// gone by then if it was followed in time.
+	KeyLifetime = 90 * 24 * time.Hour
+)
+
 const (
 	keyNamePrefix = KeyKind + "/"
 

@@ -82,6 +82,10 @@ type ErasedData struct {
 	// (a Raft log, a copy of the disk) opens until its key is retired.
 	EventKeys []string `json:"event_keys"`
 
+	// EventKeysUntil is the day by which the last of them is to be destroyed ([KeyLifetime]). Zero: it is overdue, and no day can be
+	// named.
+	EventKeysUntil time.Time `json:"event_keys_until,omitzero"`
+
 	// BackupsUntil is when the last backup of the store that may hold a row expires.
 	BackupsUntil time.Time `json:"backups_until"`
 }

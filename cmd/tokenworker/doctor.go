@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
 )
 
 // level is how bad a finding is.
@@ -134,11 +135,6 @@ func examineKeyService(ctx context.Context, t *target) []finding {
 	return []finding{{Level: ok, What: "key service: data keys come back, under their own context only"}}
 }
 
-const (
-	rotateAfter = 365 * 24 * time.Hour // an event key is current
-	retireAfter = 30 * 24 * time.Hour  // it has a newer one; dead letters sealed to it are gone after 14 days
-)
-
 // examineEventKeys looks at the keys that publishers seal to.
 func examineEventKeys(ctx context.Context, t *target) []finding {
 	keys, err := t.keyring(ctx)
@@ -146,25 +142,45 @@ func examineEventKeys(ctx context.Context, t *target) []finding {
 		return nil // said before
 	}
 	live, err := keys.Public(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return []finding{{bad, "event keys: " + err.Error(), "sealed events cannot be opened"}}
-	case len(live) == 0:
-		return []finding{{bad, "event keys: there is none", "publishers have nothing to seal to; run `tokenworker keys make`"}}
-	case len(live) > 2:
-		return []finding{{warn, fmt.Sprintf("event keys: %d are live", len(live)),
-			"each is one more that opens events; retire all but the newest two"}}
 	}
-	age := time.Since(live[0].CreatedAt)
-	if age > rotateAfter {
-		return []finding{{warn, fmt.Sprintf("event keys: the current one, %s, is %s old", live[0].KeyID, days(age)),
-			"whoever got hold of it reads every event since; run `tokenworker keys rotate`"}}
-	}
-	if len(live) == 2 && age > retireAfter {
-		return []finding{{warn, fmt.Sprintf("event keys: %s is live %s after its successor", live[1].KeyID, days(age)),
-			"it still opens events; run `tokenworker keys retire`"}}
-	}
-	return []finding{{Level: ok, What: fmt.Sprintf("event keys: the current one is %s, %s old", live[0].KeyID, days(age))}}
+	return judgeEventKeys(live, time.Now())
 }
+
+// judgeEventKeys looks at how many keys are live, the current one first, and at how old they are.
+func judgeEventKeys(live []events.PublicKey, now time.Time) (found []finding) {
+	if len(live) == 0 {
+		return []finding{{bad, "event keys: there is none", "publishers have nothing to seal to; run `tokenworker keys make`"}}
+	}
+	if len(live) > 2 {
+		found = append(found, finding{warn, fmt.Sprintf("event keys: %d are live", len(live)),
+			"each is one more that opens events; retire all but the newest two"})
+	}
+	for i, k := range live {
+		age := now.Sub(k.CreatedAt)
+		what := fmt.Sprintf("event keys: %s is %s old", k.KeyID, days(age))
+		switch {
+		case age > events.KeyLifetime:
+			found = append(found, finding{bad, what, "receipts of erasures said that it would be destroyed at the age of " +
+				days(events.KeyLifetime) + ", and what was overwritten may still open with it; run `tokenworker keys rotate`, then `retire`"})
+		case i == 0 && age > events.KeyRotateAfter:
+			found = append(found, finding{warn, what, "it is to be destroyed at the age of " + days(events.KeyLifetime) +
+				", and publishers need time to take up the next; run `tokenworker keys rotate`"})
+		case i > 0 && now.Sub(live[i-1].CreatedAt) > retireAfter:
+			found = append(found, finding{warn, what + ", and has had a successor for " + days(now.Sub(live[i-1].CreatedAt)),
+				"it still opens events; run `tokenworker keys retire`"})
+		}
+	}
+	if len(found) == 0 {
+		found = []finding{{
+			Level: ok, What: fmt.Sprintf("event keys: the current one is %s, %s old", live[0].KeyID, days(now.Sub(live[0].CreatedAt))),
+		}}
+	}
+	return found
+}
+
+// retireAfter is how long an event key with a successor may stay: dead letters sealed to it are gone after 14 days.
+const retireAfter = 20 * 24 * time.Hour
 
 func days(d time.Duration) string { return count(int(d/(24*time.Hour)), "day", "days") }

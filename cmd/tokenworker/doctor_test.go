@@ -3,8 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/tokenworker/tokenworker/events"
 )
 
 func TestSubjectPatterns(t *testing.T) {
@@ -26,6 +30,38 @@ func TestSubjectPatterns(t *testing.T) {
 		if got := matches(test.pattern, test.subject); got != test.want {
 			t.Errorf("%s covers %s: %v, want %v", test.pattern, test.subject, got, test.want)
 		}
+	}
+}
+
+func TestEventKeysAreJudgedByTheirAge(t *testing.T) {
+	for name, test := range map[string]struct {
+		days []int // the age of each live key, the current one first
+		want []level
+	}{
+		"none":                                 {nil, []level{bad}},
+		"a new one":                            {[]int{0}, []level{ok}},
+		"one that is to be followed":           {[]int{61}, []level{warn}},
+		"one that is overdue":                  {[]int{91}, []level{bad}},
+		"two, the current one new":             {[]int{1, 61}, []level{ok}},
+		"two, the older followed long ago":     {[]int{21, 80}, []level{warn}},
+		"two, the older overdue":               {[]int{1, 91}, []level{bad}},
+		"three":                                {[]int{1, 2, 3}, []level{warn}},
+		"two that should both have been ended": {[]int{61, 91}, []level{warn, bad}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Now()
+			var live []events.PublicKey
+			for i, age := range test.days {
+				live = append(live, events.PublicKey{KeyID: strconv.Itoa(i), CreatedAt: now.Add(-time.Duration(age) * 24 * time.Hour)})
+			}
+			var got []level
+			for _, f := range judgeEventKeys(live, now) {
+				got = append(got, f.Level)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 

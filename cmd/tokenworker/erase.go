@@ -94,7 +94,7 @@ func (a *app) erase(ctx context.Context, t *target, e *erasing) error {
 		return err
 	}
 	out := newListing(a.stdout, e.json, "KEY", "SEQUENCE", "OUTCOME", "CONNECTIONS", "UNCONFIRMED", "MESSAGES", "UNREVOKED",
-		"BACKUPS UNTIL", "EVENT KEYS")
+		"BACKUPS UNTIL", "KEYS UNTIL", "EVENT KEYS")
 	var errs []error
 	for _, k := range keys {
 		done, err := a.eraseOne(ctx, s, js, e, k)
@@ -149,12 +149,13 @@ type erased struct {
 	Unrevoked    int            `json:"unrevoked,omitempty"`
 	BackupsUntil time.Time      `json:"backups_until,omitzero"`
 	EventKeys    []string       `json:"event_keys,omitempty"`
+	KeysUntil    time.Time      `json:"event_keys_until,omitzero"`
 }
 
 func (d erased) cells() []string {
 	return []string{
 		d.Key, strconv.FormatUint(d.Sequence, 10), string(d.Outcome), strconv.Itoa(d.Connections), strconv.Itoa(d.Unconfirmed),
-		strconv.Itoa(d.Messages), strconv.Itoa(d.Unrevoked), timeCell(d.BackupsUntil), cellOf(d.EventKeys),
+		strconv.Itoa(d.Messages), strconv.Itoa(d.Unrevoked), timeCell(d.BackupsUntil), timeCell(d.KeysUntil), cellOf(d.EventKeys),
 	}
 }
 
@@ -195,7 +196,8 @@ func (a *app) eraseOne(
 			return done, err
 		case kind == events.Erased:
 			done.Connections, done.Unconfirmed, done.Messages = r.Connections, r.Unconfirmed, r.Messages
-			done.Unrevoked, done.BackupsUntil, done.EventKeys = r.Unrevoked, r.BackupsUntil, r.EventKeys
+			done.Unrevoked, done.BackupsUntil = r.Unrevoked, r.BackupsUntil
+			done.EventKeys, done.KeysUntil = r.EventKeys, r.EventKeysUntil
 			return done, nil
 		}
 	}

@@ -60,7 +60,7 @@ func TestWhatIsExportedIsErased(t *testing.T) {
 	}
 	receipt := object(t, o.stdout)
 	expectFields(t, receipt, map[string]any{"key": "acme", "outcome": "erased", "connections": 2})
-	if receipt["backups_until"] == nil || receipt["event_keys"] == nil {
+	if receipt["backups_until"] == nil || receipt["event_keys"] == nil || receipt["event_keys_until"] == nil {
 		t.Errorf("the receipt lacks when what is left becomes unreadable: %s", o.stdout)
 	}
 	if left := p.must("", "dlq", "list", "--json"); left != "" {
