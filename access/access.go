@@ -115,6 +115,7 @@ type Service struct {
 	shares    *shares
 	metrics   *metrics
 	slots     chan struct{} // one is taken by each request under way
+	hands     *hands
 	flights   singleflight.Group
 	flying    sync.WaitGroup // flights, which may outlast the requests that wait for them
 }
@@ -134,5 +135,6 @@ func New(cfg Config, store Store, sealer Sealer, refresher Refresher) (*Service,
 		looks:  looks{store: store, limit: cfg.Wait, under: make(map[tokenworker.Key]*line)},
 		limits: newLimits(rate.Limit(cfg.Rate), cfg.Rate), doubts: newLimits(rate.Every(refusedAgain), 1),
 		shares: newShares(max(1, cfg.AtOnce/10)), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
+		hands: newHands(),
 	}, nil
 }

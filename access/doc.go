@@ -10,7 +10,7 @@
 //	                                                                         record in the audit trail
 //	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── seal to the one-time key
 //
-// run.go takes requests and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps
+// run.go takes requests, which hands.go has handled, and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps
 // callers to their rates and their shares.
 //
 // # Who may read what

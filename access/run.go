@@ -109,7 +109,7 @@ func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) 
 		reply(nil, events.GetUnavailable)
 		return
 	}
-	go func() {
+	s.hands.do(func() {
 		defer func() { s.shares.leave(caller); <-s.slots }()
 		q, err := events.DecodeGet(req.Subject(), req.Data())
 		if err != nil {
@@ -117,7 +117,7 @@ func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) 
 			return
 		}
 		reply(s.answer(ctx, q))
-	}()
+	})
 }
 
 // status is the number that tools show beside a code, after HTTP's.

@@ -1,0 +1,35 @@
+package access
+
+import "time"
+
+// hands handle requests. One that has nothing to do waits a little for the next request: its stack has grown to what reading
+// and sealing take, which that of a new goroutine would have to do first, a twentieth of a read.
+type hands struct{ waiting chan func() }
+
+func newHands() *hands { return &hands{waiting: make(chan func())} }
+
+// idleFor is how long a hand waits.
+const idleFor = 100 * time.Millisecond
+
+// do has f called, and does not wait.
+func (h *hands) do(f func()) {
+	select {
+	case h.waiting <- f:
+	default:
+		go h.work(f)
+	}
+}
+
+func (h *hands) work(f func()) {
+	idle := time.NewTimer(idleFor)
+	defer idle.Stop()
+	for {
+		f()
+		idle.Reset(idleFor)
+		select {
+		case f = <-h.waiting:
+		case <-idle.C:
+			return
+		}
+	}
+}
