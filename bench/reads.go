@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -106,7 +108,7 @@ func ask(nc *nats.Conn, body []byte, operations, atOnce int) error {
 			for n := int(asked.Add(1)); n <= operations; n = int(asked.Add(1)) {
 				reply, err := nc.Request(events.GetSubject(reader, refreshed(n%readConnections)), body, readyWithin)
 				if err != nil {
-					return fmt.Errorf("reading: %w", err)
+					return fmt.Errorf("reading, request %d of %d, %d reconnects: %w", n, operations, nc.Stats().Reconnects, err)
 				}
 				if len(reply.Data) == 0 {
 					return fmt.Errorf("reading: %v", reply.Header)
@@ -148,7 +150,7 @@ func performReads(ctx context.Context, config []byte, requests *json.Decoder, an
 		if err := acquireSets(ctx, s, readConnections); err != nil {
 			return err
 		}
-		cfg := access.Config{Rate: 1 << 30}
+		cfg := access.Config{Rate: 1 << 30, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 		if c.Way == readOnRecord {
 			keys, err := audit.OpenKeys(ctx, s.store, s.service)
 			if err != nil {
