@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -73,6 +74,24 @@ func (t *Table) RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenwo
 	var failed *types.ConditionalCheckFailedException
 	if err != nil && !errors.As(err, &failed) {
 		return classify(ctx, "updating a retained set", err)
+	}
+	return nil
+}
+
+// DropRetained removes those of the sets kept beside a record that are not newer than a stamp.
+func (t *Table) DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error {
+	of := addressOf(k)
+	last := retainedAddress(of, tokenworker.Fence{Stamp: until, Generation: math.MaxUint64})
+	input := partition("org = :org AND conn BETWEEN :conn AND :last", address{of.org, retainedPrefix(of)})
+	input.ExpressionAttributeValues[":last"], input.ProjectionExpression = str(last.conn), aws.String("org, conn")
+	for found, err := range t.query(ctx, input) {
+		if err != nil {
+			return err
+		}
+		_, err := t.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String(t.name), Key: found})
+		if err != nil {
+			return classify(ctx, "removing a retained set", err)
+		}
 	}
 	return nil
 }

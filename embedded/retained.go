@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tokenworker/tokenworker"
@@ -19,6 +20,8 @@ const (
 	// pruneRetained leaves the newest so many.
 	pruneRetained = `DELETE FROM retained_sets WHERE org = ?1 AND conn = ?2 AND fence NOT IN
 		(SELECT fence FROM retained_sets WHERE org = ?1 AND conn = ?2 ORDER BY fence DESC LIMIT ?3)`
+
+	dropRetained = `DELETE FROM retained_sets WHERE org = ? AND conn = ? AND fence <= ?`
 
 	rewrapRetained = `UPDATE retained_sets SET sealed = ? WHERE org = ? AND conn = ? AND fence = ? AND sealed = ?`
 
@@ -66,6 +69,15 @@ func (s *Store) RewrapRetained(
 	return s.writer.write(ctx, func(ctx context.Context, st statements) error {
 		_, err := st[rewrapRetained].ExecContext(ctx, set.New, tokenworker.EscapePart(k.OrgID), connOf(k), fenceBlob(f), set.Old)
 		return dbError("writing a retained set", err)
+	})
+}
+
+// DropRetained removes those of the sets kept beside a record that are not newer than a stamp.
+func (s *Store) DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error {
+	last := fenceBlob(tokenworker.Fence{Stamp: until, Generation: math.MaxUint64})
+	return s.writer.write(ctx, func(ctx context.Context, st statements) error {
+		_, err := st[dropRetained].ExecContext(ctx, tokenworker.EscapePart(k.OrgID), connOf(k), last)
+		return dbError("removing retained sets", err)
 	})
 }
 

@@ -104,7 +104,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return dbError("connecting", err)
 	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, savepoint, rollbackToPoint, releasePoint, selectRecord, upsertRecord,
-		insertRetained, pruneRetained, rewrapRetained, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
+		insertRetained, pruneRetained, dropRetained, rewrapRetained, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
 		selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ type Store interface {
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
 	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+	DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error
 }
 
 // Revoker makes one attempt to revoke what of a connection waits for it, if one is due. Not forced it does nothing else to

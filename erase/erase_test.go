@@ -314,6 +314,9 @@ func TestANewerGrantKeepsNothingOfWhatIsErased(t *testing.T) {
 	if rec := r.get(k); rec.Status != tokenworker.Active || rec.Stamp.Sequence != newer || len(rec.Revoke) != 0 || !rec.RevokeAt.IsZero() {
 		t.Errorf("the newer grant is %s at %s, beside %d sets", rec.Status, rec.Stamp, len(rec.Revoke))
 	}
+	if kept, err := r.db.Retained(t.Context(), k); err != nil || len(kept) != 1 || kept[0].Stamp.Sequence != newer {
+		t.Errorf("%d sets are retained beside it, %v", len(kept), err)
+	}
 	if got := r.receipt(k); got.Connections != 0 || got.Unconfirmed != 1 {
 		t.Errorf("receipt: %+v", got)
 	}

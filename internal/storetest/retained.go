@@ -142,6 +142,22 @@ func testRetained(t *testing.T, store Store) {
 		}
 	})
 
+	t.Run("those are dropped that are not newer than a stamp", func(t *testing.T) {
+		m, key := newMirror(store), uniqueKey()
+		neighbour := key
+		neighbour.CompanyID += "0"
+		m.follow(t, neighbour, acquired(event(1), retaining(4)))
+		m.follow(t, key, acquired(event(1), retaining(4)), acquired(event(2), retaining(4)), refreshed(set(2, 0), 1, retainingRefresh(4)),
+			acquired(event(3), retaining(4)))
+		for range 2 { // the second time there are none
+			if err := store.DropRetained(t.Context(), key, event(2).Stamp); err != nil {
+				t.Fatalf("DropRetained: %v", err)
+			}
+		}
+		requireRetained(t, store, key, []tokenworker.RetainedSet{keptAcquisition(3)})
+		requireRetained(t, store, neighbour, []tokenworker.RetainedSet{keptAcquisition(1)})
+	})
+
 	t.Run("of many at once no set that became current is missing", func(t *testing.T) {
 		key := uniqueKey()
 		race(t, racers, func(i int) (tokenworker.Verdict, error) {

@@ -61,6 +61,9 @@ type Store interface {
 	// RewrapRetained replaces a retained set, unless it is no longer as it was, or there at all. Errors: ErrTooLarge.
 	RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenworker.Fence, set tokenworker.Rewrapped) error
 
+	// DropRetained removes the retained sets that are not newer than a stamp.
+	DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error
+
 	// Due yields the keys of one provider's connections that are due at a time, soonest first, from one of its shards. It
 	// may name one that is no longer due, and may miss one that became due within the last seconds. What is not due costs
 	// it nothing, however much is stored. After an error, the last thing it yields, it stops.

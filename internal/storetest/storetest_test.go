@@ -104,6 +104,13 @@ func (m *memory) RewrapRetained(ctx context.Context, k tokenworker.Key, f tokenw
 	return err
 }
 
+func (m *memory) DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	m.beside[k] = slices.DeleteFunc(m.beside[k], func(s tokenworker.RetainedSet) bool { return s.Stamp.Compare(until) <= 0 })
+	return err
+}
+
 func (m *memory) lock(ctx context.Context) (unlock func(), err error) {
 	m.mu.Lock()
 	return m.mu.Unlock, ctx.Err()
