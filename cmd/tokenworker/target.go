@@ -16,6 +16,7 @@ import (
 	"github.com/tokenworker/tokenworker/audit"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/embedded"
+	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/provider"
@@ -31,7 +32,7 @@ type store interface {
 	epochs
 	audit.Store
 	rewrap.Store
-	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+	erase.Store
 	BySubject(ctx context.Context, issuer, subject string) iter.Seq2[tokenworker.Key, error]
 }
 
