@@ -3,9 +3,11 @@ package events_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,34 +161,38 @@ func TestTheGuideShowsTheWorkedVector(t *testing.T) {
 	}
 }
 
-// asyncAPI is the part of the AsyncAPI document that the test looks at.
+// asyncAPI is the part of the AsyncAPI document that the tests look at.
 type asyncAPI struct {
 	AsyncAPI string
 	Channels map[string]struct {
-		Address  string
-		Messages map[string]struct {
-			Ref string `yaml:"$ref"`
-		}
+		Address    string
+		Parameters map[string]any
+		Messages   map[string]asyncAPIRef
 	}
 	Operations map[string]struct {
 		Action  string
-		Channel struct {
-			Ref string `yaml:"$ref"`
+		Channel asyncAPIRef
+		Reply   struct {
+			Address struct{ Location string }
+			Channel asyncAPIRef
 		}
 	}
 	Components struct {
 		Messages map[string]struct {
-			Name    string
-			Payload struct {
-				Schema struct {
-					Ref string `yaml:"$ref"`
-				}
-			}
+			Name             string
+			Payload, Headers asyncAPISchema
 		}
 	}
 }
 
-func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
+type asyncAPIRef struct {
+	Ref string `yaml:"$ref"`
+}
+
+type asyncAPISchema struct{ Schema asyncAPIRef }
+
+func readAsyncAPI(t *testing.T) asyncAPI {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(contractDir, "asyncapi.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +204,24 @@ func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
 	if doc.AsyncAPI != "3.0.0" {
 		t.Errorf("version is %q", doc.AsyncAPI)
 	}
+	return doc
+}
+
+func TestTheAsyncAPIDocumentNamesTheParametersOfEachAddress(t *testing.T) {
+	for name, channel := range readAsyncAPI(t).Channels {
+		var tokens []string
+		for _, token := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(channel.Address, -1) {
+			tokens = append(tokens, token[1])
+		}
+		slices.Sort(tokens)
+		if described := slices.Sorted(maps.Keys(channel.Parameters)); !slices.Equal(described, tokens) {
+			t.Errorf("channel %s has the parameters %v, its address %v", name, described, tokens)
+		}
+	}
+}
+
+func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
+	doc := readAsyncAPI(t)
 	operated := make(map[string]string) // channel reference to action
 	for _, o := range doc.Operations {
 		operated[o.Channel.Ref] = o.Action
@@ -205,6 +229,9 @@ func TestTheAsyncAPIDocumentNamesEveryEvent(t *testing.T) {
 	named := make(map[string]bool) // golden forms that some channel has
 	carried := make(map[events.Kind]bool)
 	for name, channel := range doc.Channels {
+		if name == "get" || name == "getReply" { // no events: see TestTheAsyncAPIDocumentHasReads
+			continue
+		}
 		action := operated["#/channels/"+name]
 		for of, message := range channel.Messages {
 			component, ok := doc.Components.Messages[of]
