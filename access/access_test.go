@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/access"
@@ -326,6 +329,19 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		}
 		if got := reply.Header.Get(micro.ErrorCodeHeader); got != "400" {
 			t.Errorf("%s: the number is %s", name, got)
+		}
+	}
+}
+
+func TestTheNumberBesideACodeIsThatOfTheContract(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "docs", "events", "schemas", "get-error.json"))
+	must(t, err)
+	for _, code := range events.GetCodes() {
+		err := schema.Validate(map[string]any{
+			micro.ErrorHeader: string(code), micro.ErrorCodeHeader: strconv.Itoa(access.Status(code)),
+		})
+		if err != nil {
+			t.Errorf("%s: %v", code, err)
 		}
 	}
 }
