@@ -1,12 +1,15 @@
-// Package node_test runs the example beside it against `tokenworker dev`. It needs Node.js 20 and npm, and installs what
-// package-lock.json pins into node_modules.
+// Package node_test runs the example beside it, on the worked reads and against `tokenworker dev`. It needs Node.js 20 and
+// npm, and installs what package-lock.json pins into node_modules.
 package node_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,15 +24,37 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestTheExampleHandsATokenInAndReadsItBack(t *testing.T) {
-	for _, file := range []string{"package-lock.json", "tokenworker.mjs", "example.mjs"} {
-		_, err := os.ReadFile(file) // so that go test's cache knows that the result depends on it
-		must(t, err)
+// install runs npm ci once.
+var install = sync.OnceValue(func() error {
+	for _, file := range []string{"package-lock.json", "tokenworker.mjs", "example.mjs", "vector.mjs"} {
+		if _, err := os.ReadFile(file); err != nil { // so that go test's cache knows that the result depends on it
+			return err
+		}
 	}
-	out, err := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline").CombinedOutput()
+	out, err := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline").CombinedOutput()
 	if err != nil {
-		t.Fatalf("npm ci could not install what package-lock.json pins: %v\n%s", err, out)
+		return fmt.Errorf("npm ci could not install what package-lock.json pins: %w\n%s", err, out)
 	}
+	return nil
+})
+
+func TestTheExampleOpensTheWorkedReads(t *testing.T) {
+	must(t, install())
+	for _, name := range []string{"vector-get-hybrid.json", "vector-get-x25519.json"} {
+		file, err := os.ReadFile(filepath.Join("..", "..", "..", "events", "testdata", name))
+		must(t, err)
+		var vector struct{ Plaintext string }
+		must(t, json.Unmarshal(file, &vector))
+		node, err := process.Run(t.Context(), process.Program{Path: "node", Args: []string{"vector.mjs"}}, file)
+		must(t, err)
+		if string(node.Stdout) != vector.Plaintext+"\n" || node.ExitCode != 0 {
+			t.Errorf("%s: exit code %d, printed\n%s%s", name, node.ExitCode, node.Stdout, node.Stderr)
+		}
+	}
+}
+
+func TestTheExampleHandsATokenInAndReadsItBack(t *testing.T) {
+	must(t, install())
 	dir := t.TempDir()
 	binary, data, public := filepath.Join(dir, "tokenworker"), filepath.Join(dir, "data"), filepath.Join(dir, "public.json")
 	must(t, process.Build(t.Context(), binary, "github.com/tokenworker/tokenworker/cmd/tokenworker"))

@@ -7,9 +7,9 @@ import { XWing } from "@hpke/hybridkem-x-wing";
 const HYBRID = "MLKEM768-X25519,HKDF-SHA256,AES-256-GCM";
 const KEMS = { [HYBRID]: XWing, "X25519,HKDF-SHA256,AES-256-GCM": DhkemX25519HkdfSha256 };
 
-const hpke = (suite) => new CipherSuite({ kem: new KEMS[suite](), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+export const hpke = (suite) => new CipherSuite({ kem: new KEMS[suite](), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 const encode = (bytes) => Buffer.from(bytes).toString("base64url");
-const decode = (text) => new Uint8Array(Buffer.from(text, "base64url"));
+export const decode = (text) => new Uint8Array(Buffer.from(text, "base64url"));
 
 // escapePart: A–Z a–z 0–9 _ - ~ stand for themselves, every other byte is %XX in upper-case hex.
 const escapePart = (part) =>
@@ -91,9 +91,13 @@ export async function read(nc, caller, key, { minLifetime = 60, refused } = {}) 
   if (code) {
     throw new NoToken(code);
   }
-  const { enc, ct } = reply.json();
+  return open(suite, oneTime.privateKey, subject, id, reply.json());
+}
+
+// open opens the reply to a request with its one-time key.
+export async function open(suite, privateKey, subject, id, { enc, ct }) {
   const recipient = await suite.createRecipientContext({
-    recipientKey: oneTime.privateKey, enc: decode(enc), info: sealInfo("com.github.tokenworker.get.v1", subject, id),
+    recipientKey: privateKey, enc: decode(enc), info: sealInfo("com.github.tokenworker.get.v1", subject, id),
   });
   return JSON.parse(Buffer.from(await recipient.open(decode(ct))).toString("utf8"));
 }
