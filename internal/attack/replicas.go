@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -197,6 +198,28 @@ func (f *replicas) connect(user string) (*nats.Conn, error) {
 	}
 	f.closers = append(f.closers, nc.Close)
 	return nc, nil
+}
+
+// onDisconnected calls back with each announcement of a disconnect, one after another.
+func (f *replicas) onDisconnected(heard func(k tokenworker.Key, data events.DisconnectedData)) error {
+	nc, err := f.connect(process.Publisher)
+	if err != nil {
+		return err
+	}
+	_, err = nc.Subscribe("tokens.v1.event.disconnected.>", func(m *nats.Msg) {
+		var data events.DisconnectedData
+		n, err := events.ParseNotice(events.Message{Subject: m.Subject, Body: m.Data})
+		if err == nil && json.Unmarshal(n.Data, &data) == nil {
+			heard(n.Key, data)
+		}
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("listening to announcements: %w", err)
+	}
+	return nil
 }
 
 // reader connects one that reads as a caller of its user's name.

@@ -25,7 +25,11 @@ const (
 	Deny            // refused with AccessDeniedException
 	Reset           // the connection ends before the call is performed
 	Hang            // no answer, until the caller gives up
+	Late            // the call is performed at once, and its reply held back for LateBy
 )
+
+// LateBy is how long a reply is held back: longer than an event takes to get to whoever waits for it.
+const LateBy = 250 * time.Millisecond
 
 // Call is one call of an AWS JSON API.
 type Call struct {
@@ -132,9 +136,11 @@ func (p *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	service, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	switch p.decide(Call{operation, body}) {
 	case None:
-		p.forward(w, r, body)
+		p.forward(w, r, body, 0)
+	case Late:
+		p.forward(w, r, body, LateBy)
 	case DropReply:
-		p.forward(discard{http.Header{}}, r, body)
+		p.forward(discard{http.Header{}}, r, body, 0)
 		panic(http.ErrAbortHandler)
 	case Throttle:
 		exception := "ThrottlingException"
@@ -151,8 +157,8 @@ func (p *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// forward performs the call and copies the answer.
-func (p *AWS) forward(w http.ResponseWriter, r *http.Request, body []byte) {
+// forward performs the call and, so long after that, copies the answer.
+func (p *AWS) forward(w http.ResponseWriter, r *http.Request, body []byte, held time.Duration) {
 	// Not r.Context: a caller that gives up does not undo what the service is doing.
 	out, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, p.endpoint+r.URL.Path,
 		bytes.NewReader(body))
@@ -165,6 +171,10 @@ func (p *AWS) forward(w http.ResponseWriter, r *http.Request, body []byte) {
 		panic(http.ErrAbortHandler)
 	}
 	defer answer.Body.Close()
+	select {
+	case <-time.After(held):
+	case <-r.Context().Done():
+	}
 	maps.Copy(w.Header(), answer.Header)
 	w.WriteHeader(answer.StatusCode)
 	_, _ = io.Copy(w, answer.Body)

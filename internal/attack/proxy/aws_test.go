@@ -73,6 +73,7 @@ func TestEachFaultIsWhatTheClientSeesAndSaysWhetherTheCallWasPerformed(t *testin
 		seen      func(error) bool
 	}{
 		"none":                 {None, 1, func(err error) bool { return err == nil }},
+		"a late reply":         {Late, 1, func(err error) bool { return err == nil }},
 		"a dropped reply":      {DropReply, 1, func(err error) bool { return err != nil }},
 		"a throttle":           {Throttle, 0, func(err error) bool { return isCode(err, "ProvisionedThroughputExceededException") }},
 		"a denial":             {Deny, 0, func(err error) bool { return isCode(err, "AccessDeniedException") }},
