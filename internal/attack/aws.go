@@ -107,6 +107,14 @@ func (c *cloud) newKey(ctx context.Context) (string, error) {
 	return aws.ToString(made.KeyMetadata.Arn), nil
 }
 
+// disableKey makes KMS refuse whatever is wrapped under a key.
+func (c *cloud) disableKey(ctx context.Context, arn string) error {
+	if _, err := kms.NewFromConfig(c.direct).DisableKey(ctx, &kms.DisableKeyInput{KeyId: aws.String(arn)}); err != nil {
+		return fmt.Errorf("disabling a KMS key: %w", err)
+	}
+	return nil
+}
+
 // close stops the proxies and deletes the tables: others may use the same LocalStack.
 func (c *cloud) close() {
 	c.dynamoDB.Close()

@@ -76,16 +76,19 @@ func (r *rig) configure(ctx context.Context, e *env, binary, natsAddr string, ar
 	}
 	r.http, r.natsURL = "http://"+httpAddr, "nats://"+r.nats.Addr
 	r.users = func(user string) nats.Option { return nats.UserInfo(user, process.Password) }
-	r.open = func(ctx context.Context) (*view, error) {
-		store, err := dynamo.Open(ctx, dynamo.NewClient(r.cloud.direct), dynamo.Config{TableName: table})
-		if err != nil {
-			return nil, fmt.Errorf("opening the table: %w", err)
-		}
-		service, err := kmsenc.OpenKMS(ctx, r.cloud.direct, kmsenc.KMSKeys{Shared: []string{arn}})
-		if err != nil {
-			return nil, fmt.Errorf("opening KMS: %w", err)
-		}
-		return newView(store, service, func() {})
-	}
+	r.open = func(ctx context.Context) (*view, error) { return r.cloud.view(ctx, table, arn) }
 	return nil
+}
+
+// view opens a table, and the keys that its sets may be wrapped under, past the proxies.
+func (c *cloud) view(ctx context.Context, table string, keys ...string) (*view, error) {
+	store, err := dynamo.Open(ctx, dynamo.NewClient(c.direct), dynamo.Config{TableName: table})
+	if err != nil {
+		return nil, fmt.Errorf("opening the table: %w", err)
+	}
+	service, err := kmsenc.OpenKMS(ctx, c.direct, kmsenc.KMSKeys{Shared: keys})
+	if err != nil {
+		return nil, fmt.Errorf("opening KMS: %w", err)
+	}
+	return newView(store, service, func() {})
 }

@@ -54,19 +54,22 @@ func newDev(ctx context.Context, e *env, args ...string) (*rig, error) {
 			return "" // refused, and tried again
 		})
 	}
-	r.open = func(ctx context.Context) (*view, error) {
-		if _, err := os.Stat(embedded.StorePath(dir)); err != nil {
-			return nil, fmt.Errorf("looking for the store: %w", err)
-		}
-		store, err := embedded.OpenStore(ctx, embedded.StorePath(dir))
-		if err != nil {
-			return nil, fmt.Errorf("opening the store: %w", err)
-		}
-		service, err := embedded.OpenKeyFile(embedded.KeyPath(dir))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("opening the key file: %w", err), store.Close())
-		}
-		return newView(store, service, func() { _ = store.Close() })
-	}
+	r.open = func(ctx context.Context) (*view, error) { return openDevView(ctx, dir, embedded.KeyPath(dir)) }
 	return r, nil
+}
+
+// openDevView opens the store of a data directory with the keys of a file.
+func openDevView(ctx context.Context, dir, keyFile string) (*view, error) {
+	if _, err := os.Stat(embedded.StorePath(dir)); err != nil {
+		return nil, fmt.Errorf("looking for the store: %w", err)
+	}
+	store, err := embedded.OpenStore(ctx, embedded.StorePath(dir))
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	service, err := embedded.OpenKeyFile(keyFile)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the key file: %w", err), store.Close())
+	}
+	return newView(store, service, func() { _ = store.Close() })
 }

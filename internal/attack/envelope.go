@@ -50,6 +50,15 @@ func (e envelope) put() []byte {
 	return b
 }
 
+// keyOf is the id of the key that wraps the data key of a sealed token set.
+func keyOf(sealed []byte) (string, error) {
+	e, err := takeApart(sealed)
+	if err != nil {
+		return "", err
+	}
+	return string(e.keyID[2:]), nil
+}
+
 // fenceOf is the fence that a sealed token set names in its header.
 func fenceOf(sealed []byte) (tokenworker.Fence, error) {
 	e, err := takeApart(sealed)

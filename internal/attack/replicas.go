@@ -27,6 +27,8 @@ type replicas struct {
 	workers   []*rig // each with its process; they share the rest
 	nats      *process.NATS
 	cloud     *cloud
+	table     string
+	kmsKey    string
 	server    *demoprovider.Server
 	publisher *client.Publisher
 	operator  jetstream.JetStream
@@ -52,8 +54,8 @@ func withMore(config string) string {
 	return strings.Replace(config, mark, more+mark, 1)
 }
 
-// startReplicas starts workers on a provider of the policy.
-func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy) (_ *replicas, err error) {
+// startReplicas starts workers on a provider of the policy, with more flags.
+func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy, flags ...string) (_ *replicas, err error) {
 	f := &replicas{}
 	defer func() {
 		if err != nil {
@@ -76,18 +78,45 @@ func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider
 		return nil, fmt.Errorf("starting nats-server: %w", err)
 	}
 	f.closers = append(f.closers, f.nats.Kill)
-	args, err := f.startProvider(ctx, e, policy)
+	args, err := f.startProvider(ctx, e, policy, "    rotation: strict\n")
 	if err != nil {
 		return nil, err
 	}
-	if err := f.startWorkers(ctx, e, binary, workers, args); err != nil {
+	flags = slices.Concat(flags, args, []string{"--read-rate", "1000000"})
+	if err := f.startWorkers(ctx, e, binary, workers, flags); err != nil {
 		return nil, err
 	}
 	return f, f.connectPublisher(ctx)
 }
 
-// startProvider starts the provider and returns the flags by which workers know of it.
-func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovider.Policy) (args []string, err error) {
+// startDevReplica starts one worker, `tokenworker dev`, likewise. Whoever connects to it may be any user.
+func startDevReplica(ctx context.Context, e *env, policy demoprovider.Policy) (_ *replicas, err error) {
+	f := &replicas{}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	args, err := f.startProvider(ctx, e, policy, "    rotation: strict\n")
+	if err != nil {
+		return nil, err
+	}
+	r, err := newDev(ctx, e, args...)
+	if err != nil {
+		return nil, err
+	}
+	f.workers, f.closers = []*rig{r}, append(f.closers, r.close)
+	if err := r.start(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.awaitReads(ctx); err != nil {
+		return nil, err
+	}
+	return f, f.connectPublisher(ctx)
+}
+
+// startProvider starts the provider and returns the flags by which workers know of it, with settings.
+func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovider.Policy, settings string) (args []string, err error) {
 	f.server, err = demoprovider.New(demoprovider.Config{
 		Clients: []demoprovider.Client{{ID: siteClient, Secret: siteSecret, Policy: policy}},
 	})
@@ -98,24 +127,25 @@ func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovide
 		return nil, fmt.Errorf("starting the provider: %w", err)
 	}
 	f.closers = append(f.closers, func() { _ = f.server.Close() })
-	s := &site{siteConfig: siteConfig{settings: "    rotation: strict\n"}, dir: e.dir, server: f.server}
-	return []string{"--providers", s.catalogue(), "--read-rate", "1000000"}, s.writeCatalogue()
+	s := &site{siteConfig: siteConfig{settings: settings}, dir: e.dir, server: f.server}
+	return []string{"--providers", s.catalogue()}, s.writeCatalogue()
 }
 
 // startWorkers sets everything up as the operator, and starts the workers as theirs.
 func (f *replicas) startWorkers(ctx context.Context, e *env, binary string, workers int, args []string) error {
-	arn, err := f.cloud.newKey(ctx)
-	if err != nil {
+	var err error
+	if f.kmsKey, err = f.cloud.newKey(ctx); err != nil {
 		return err
 	}
-	table, password := f.cloud.newTableName(), e.inDir("password")
+	f.table = f.cloud.newTableName()
+	password := e.inDir("password")
 	if err := os.WriteFile(password, []byte(process.Password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the password: %w", err)
 	}
 	target := func(user string) []string {
 		return []string{
 			"--nats-url", "nats://" + f.nats.Addr, "--nats-user", user, "--nats-password-file", password,
-			"--nats-inbox", "_INBOX." + user, "--table", table, "--kms-key", arn,
+			"--nats-inbox", "_INBOX." + user, "--table", f.table,
 		}
 	}
 	for i := range workers {
@@ -125,8 +155,9 @@ func (f *replicas) startWorkers(ctx context.Context, e *env, binary string, work
 		}
 		r := &rig{target: target(process.Operator), http: "http://" + httpAddr, natsURL: "nats://" + f.nats.Addr}
 		r.users = func(user string) nats.Option { return nats.UserInfo(user, process.Password) }
+		r.open = func(ctx context.Context) (*view, error) { return f.cloud.view(ctx, f.table, f.kmsKey) }
 		r.program = process.Program{
-			Path: binary, Log: e.inDir(fmt.Sprintf("run-%d.log", i)), Env: f.cloud.env(),
+			Path: binary, Log: e.inDir(fmt.Sprintf("run-%d.log", i)), Env: f.env(f.kmsKey),
 			Args: slices.Concat([]string{"run", "--http-addr", httpAddr, "--access-user", "access", "--access-password-file", password},
 				target(process.Worker), args),
 		}
@@ -144,15 +175,20 @@ func (f *replicas) startWorkers(ctx context.Context, e *env, binary string, work
 	return f.awaitReads(ctx)
 }
 
+// env are the variables of programs that use these KMS keys.
+func (f *replicas) env(keys ...string) []string {
+	return append(f.cloud.env(), "TOKENWORKER_KMS_KEY="+strings.Join(keys, ","))
+}
+
 // awaitReads waits until every worker answers reads.
 func (f *replicas) awaitReads(ctx context.Context) error {
-	nc, err := f.connect(process.Operator)
-	if err != nil {
-		return err
+	if f.operator == nil {
+		var err error
+		if f.operator, err = f.dial(process.Operator); err != nil {
+			return err
+		}
 	}
-	if f.operator, err = jetstream.New(nc); err != nil {
-		return fmt.Errorf("opening JetStream: %w", err)
-	}
+	nc := f.operator.Conn()
 	return process.Await(ctx, readyWithin, "every worker answers reads", func() (bool, error) { //nolint:wrapcheck // our own
 		inbox := nc.NewInbox()
 		sub, err := nc.SubscribeSync(inbox)
@@ -177,27 +213,26 @@ func (f *replicas) connectPublisher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nc, err := f.connect(process.Publisher)
+	js, err := f.dial(process.Publisher)
 	if err != nil {
 		return err
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("opening JetStream: %w", err)
 	}
 	f.publisher = client.NewPublisher(js, client.PublisherConfig{Source: source, PublicKey: public})
 	return nil
 }
 
-// connect connects as a user of the configuration, hearing its own inboxes.
+// dial connects as a user of the configuration, hearing its own inboxes.
+func (f *replicas) dial(user string) (jetstream.JetStream, error) {
+	return f.workers[0].connect(user, nats.CustomInboxPrefix("_INBOX."+user))
+}
+
+// connect is dial for who has nothing to do with streams.
 func (f *replicas) connect(user string) (*nats.Conn, error) {
-	nc, err := nats.Connect("nats://"+f.nats.Addr, nats.UserInfo(user, process.Password), nats.CustomInboxPrefix("_INBOX."+user),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // what is denied complains
+	js, err := f.dial(user)
 	if err != nil {
-		return nil, fmt.Errorf("connecting as %s: %w", user, err)
+		return nil, err
 	}
-	f.closers = append(f.closers, nc.Close)
-	return nc, nil
+	return js.Conn(), nil
 }
 
 // onDisconnected calls back with each announcement of a disconnect, one after another.

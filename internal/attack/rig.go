@@ -52,6 +52,8 @@ type viewStore interface {
 	kmsenc.KeyStore
 	events.KeyStore
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
+	AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error]
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
 }
 
