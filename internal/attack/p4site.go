@@ -135,7 +135,7 @@ func (s *site) writeCatalogue() error {
     token_url: %[2]s/token
     auth: client_secret_basic
     revoke: {url: %[2]s/revoke}
-    introspect: {url: %[2]s/introspect}
+    introspect: {url: %[2]s/introspect, company: sub}
     allow_networks: [127.0.0.0/8]
     rate_limit: 10000
     client: {id: "file:%[3]s/client-id", secret: "file:%[3]s/client-secret"}

@@ -25,7 +25,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/client"
-	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/attack/process"
 	"github.com/tokenworker/tokenworker/streams"
@@ -38,15 +37,16 @@ var p8 = promise{
 	},
 }
 
-// payrollUser may read what is acme's; billingUser what is other's; witnessUser hears everything.
+// payrollUser may read what is acme's; billingUser what is other's; anyUser what is anybody's; witnessUser hears everything.
 const (
 	payrollUser = "payroll"
 	billingUser = "billing"
 	witnessUser = "witness"
+	anyUser     = "everyone"
 )
 
 func readForeign(ctx context.Context, e *env, n int) error {
-	f, err := startReplicas(ctx, e, 1, demoprovider.Policy{})
+	f, err := startReplicas(ctx, e, 1, siteConfig{settings: strictly})
 	if err != nil {
 		return err
 	}

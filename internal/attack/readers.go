@@ -68,7 +68,7 @@ type disconnecting struct {
 // readDisconnecting disconnects n connections while all are read all the time, and each by readers of its own: no read that
 // starts after the disconnected event returns a token.
 func readDisconnecting(ctx context.Context, e *env, n int) error {
-	f, err := startReplicas(ctx, e, 2, demoprovider.Policy{})
+	f, err := startReplicas(ctx, e, 2, siteConfig{settings: strictly})
 	if err != nil {
 		return err
 	}
@@ -89,9 +89,9 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 		}
 		d.readers = append(d.readers, r)
 	}
-	if err := f.onDisconnected(func(k tokenworker.Key, _ events.DisconnectedData) {
+	if err := f.onNotice("tokens.v1.event.disconnected.>", func(notice events.Notice) {
 		var i int
-		if _, err := fmt.Sscan(k.CompanyID, &i); err == nil && i < n {
+		if _, err := fmt.Sscan(notice.Key.CompanyID, &i); err == nil && i < n {
 			d.moments[i].Store(int32(announced))
 		}
 	}); err != nil {
@@ -207,7 +207,7 @@ func (d *disconnecting) read(ctx context.Context, r *client.Reader, i int) momen
 // get the new token. Then a client of package oauth2 calls the provider's API through three expiries.
 func readExpiring(ctx context.Context, e *env, n int) error {
 	const lives = 4 * time.Second
-	f, err := startReplicas(ctx, e, 2, demoprovider.Policy{AccessLifetime: lives})
+	f, err := startReplicas(ctx, e, 2, siteConfig{policy: demoprovider.Policy{AccessLifetime: lives}, settings: strictly})
 	if err != nil {
 		return err
 	}

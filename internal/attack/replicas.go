@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,8 +34,8 @@ type replicas struct {
 	closers   []func()
 }
 
-// more are users that the shipped configuration does not have: a reader of the organization other, and one that hears what
-// nobody else may.
+// more are users that the shipped configuration does not have: a reader of the organization other, one of all, and one that
+// hears what nobody else may.
 const more = `
       {
         user: billing, password: attack
@@ -44,6 +43,10 @@ const more = `
           publish: ["tokens.v1.get.billing.other.>"]
           subscribe: ["_INBOX.billing.>"]
         }
+      }
+      {
+        user: everyone, password: attack
+        permissions: {publish: ["tokens.v1.get.everyone.>"], subscribe: ["_INBOX.everyone.>"]}
       }
       {user: witness, password: attack, permissions: {publish: {deny: ">"}, subscribe: [">"]}}
 `
@@ -54,8 +57,11 @@ func withMore(config string) string {
 	return strings.Replace(config, mark, more+mark, 1)
 }
 
-// startReplicas starts workers on a provider of the policy, with more flags.
-func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider.Policy, flags ...string) (_ *replicas, err error) {
+// strictly are the settings of a provider with the zero policy.
+const strictly = "    rotation: strict\n"
+
+// startReplicas starts workers, with more flags, on a provider of the policy and the settings of the configuration.
+func startReplicas(ctx context.Context, e *env, workers int, cfg siteConfig, flags ...string) (_ *replicas, err error) {
 	f := &replicas{}
 	defer func() {
 		if err != nil {
@@ -78,7 +84,7 @@ func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider
 		return nil, fmt.Errorf("starting nats-server: %w", err)
 	}
 	f.closers = append(f.closers, f.nats.Kill)
-	args, err := f.startProvider(ctx, e, policy, "    rotation: strict\n")
+	args, err := f.startProvider(ctx, e, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -90,14 +96,14 @@ func startReplicas(ctx context.Context, e *env, workers int, policy demoprovider
 }
 
 // startDevReplica starts one worker, `tokenworker dev`, likewise. Whoever connects to it may be any user.
-func startDevReplica(ctx context.Context, e *env, policy demoprovider.Policy) (_ *replicas, err error) {
+func startDevReplica(ctx context.Context, e *env, cfg siteConfig) (_ *replicas, err error) {
 	f := &replicas{}
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	args, err := f.startProvider(ctx, e, policy, "    rotation: strict\n")
+	args, err := f.startProvider(ctx, e, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +121,10 @@ func startDevReplica(ctx context.Context, e *env, policy demoprovider.Policy) (_
 	return f, f.connectPublisher(ctx)
 }
 
-// startProvider starts the provider and returns the flags by which workers know of it, with settings.
-func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovider.Policy, settings string) (args []string, err error) {
+// startProvider starts the provider and returns the flags by which workers know of it.
+func (f *replicas) startProvider(ctx context.Context, e *env, cfg siteConfig) (args []string, err error) {
 	f.server, err = demoprovider.New(demoprovider.Config{
-		Clients: []demoprovider.Client{{ID: siteClient, Secret: siteSecret, Policy: policy}},
+		Clients: []demoprovider.Client{{ID: siteClient, Secret: siteSecret, Policy: cfg.policy}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a provider: %w", err)
@@ -127,7 +133,7 @@ func (f *replicas) startProvider(ctx context.Context, e *env, policy demoprovide
 		return nil, fmt.Errorf("starting the provider: %w", err)
 	}
 	f.closers = append(f.closers, func() { _ = f.server.Close() })
-	s := &site{siteConfig: siteConfig{settings: settings}, dir: e.dir, server: f.server}
+	s := &site{siteConfig: cfg, dir: e.dir, server: f.server}
 	return []string{"--providers", s.catalogue()}, s.writeCatalogue()
 }
 
@@ -235,17 +241,15 @@ func (f *replicas) connect(user string) (*nats.Conn, error) {
 	return js.Conn(), nil
 }
 
-// onDisconnected calls back with each announcement of a disconnect, one after another.
-func (f *replicas) onDisconnected(heard func(k tokenworker.Key, data events.DisconnectedData)) error {
+// onNotice calls back with each notice of the worker's on a subject, one after another.
+func (f *replicas) onNotice(subject string, heard func(events.Notice)) error {
 	nc, err := f.connect(process.Publisher)
 	if err != nil {
 		return err
 	}
-	_, err = nc.Subscribe("tokens.v1.event.disconnected.>", func(m *nats.Msg) {
-		var data events.DisconnectedData
-		n, err := events.ParseNotice(events.Message{Subject: m.Subject, Body: m.Data})
-		if err == nil && json.Unmarshal(n.Data, &data) == nil {
-			heard(n.Key, data)
+	_, err = nc.Subscribe(subject, func(m *nats.Msg) {
+		if n, err := events.ParseNotice(events.Message{Subject: m.Subject, Body: m.Data}); err == nil {
+			heard(n)
 		}
 	})
 	if err == nil {

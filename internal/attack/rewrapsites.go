@@ -9,13 +9,12 @@ import (
 	"os"
 
 	"github.com/tokenworker/tokenworker"
-	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/embedded"
 )
 
 // rewrapDeployed moves rows from one KMS key to another. Each row has a data key of its own, which KMS wraps again.
 func rewrapDeployed(ctx context.Context, e *env, n int) error {
-	f, err := startReplicas(ctx, e, 2, demoprovider.Policy{}, "--scope", "token")
+	f, err := startReplicas(ctx, e, 2, siteConfig{settings: strictly}, "--scope", "token")
 	if err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func (k kmsKeys) giveUp(ctx context.Context, former, current string) ([]string, 
 
 // rewrapDev moves rows of ten organizations, which share a data key each, from one key of the key file to another.
 func rewrapDev(ctx context.Context, e *env, n int) error {
-	f, err := startDevReplica(ctx, e, demoprovider.Policy{})
+	f, err := startDevReplica(ctx, e, siteConfig{settings: strictly})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,330 @@
+package main
+
+// Siblings: at a provider where a disconnect of any organization's connection to a company ends them all, as at Finch, a
+// disconnect in one ends the older ones in all others, and no newer one (docs/erasing.md, docs/model/Siblings.tla). Tokens come
+// in without their company, which the worker asks the provider for.
+//
+// Breaks that were tried, and what the attack said:
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/client"
+	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/attack/process"
+)
+
+var siblings = promise{
+	name: "siblings", unit: "companies", usual: 20, full: 200,
+	attacks: []attack{
+		{"companies disconnected in one of four organizations, under reads and acquisitions without a company, with kill -9 of two " +
+			"workers on LocalStack (three minutes)", disconnectCompanies},
+	},
+}
+
+const (
+	companyOrgs   = 4
+	companyRounds = 2 // of acquisitions and one disconnect
+
+	// roundsApart is longer than a revocation waits for the index, so that acquisitions come before it, during it and after it.
+	roundsApart = 40 * time.Second
+
+	companyReaders = 8
+	readerPause    = 20 * time.Millisecond // of each between reads, on average
+)
+
+// companies are what organizations are connected to, what was asked for, and what the workers said.
+type companies struct {
+	*env
+	*replicas
+	all   []*company
+	kills int
+
+	mu       sync.Mutex
+	outcomes map[uint64]outcome            // of acquisitions, by sequence
+	told     map[tokenworker.Key][]telling // disconnected events, in their order
+
+	served, refused, unanswered atomic.Int64
+}
+
+// company is one of them. Its events are published one after another, but for those of one round.
+type company struct {
+	id string
+
+	mu          sync.Mutex
+	grants      map[uint64]grant  // by the sequence of their event
+	disconnects map[uint64]string // organizations, by sequence
+}
+
+// grant is one that the provider gave to an organization.
+type grant struct {
+	org   string
+	token string
+}
+
+// outcome is what became of an acquisition: it was stored, or rejected.
+type outcome struct {
+	kind events.Kind
+	at   time.Time // when it was announced
+}
+
+// telling is a disconnected event.
+type telling struct {
+	sequence uint64 // of the disconnect
+	reason   string
+}
+
+func (c *company) key(org string) tokenworker.Key {
+	return tokenworker.Key{OrgID: org, ProviderID: siteProvider(0), CompanyID: c.id}
+}
+
+func companyOrg(i int) string { return fmt.Sprintf("org-%d", i) }
+
+// disconnectCompanies lets organizations connect to n companies and disconnect, while workers are killed, and then compares
+// what is stored, announced, read and alive at the provider with what was asked for.
+func disconnectCompanies(ctx context.Context, e *env, n int) error {
+	f, err := startReplicas(ctx, e, 2, siteConfig{
+		policy: demoprovider.Policy{Rotation: demoprovider.Static, Revocation: demoprovider.ReachGrant, AccessLifetime: 12 * time.Hour},
+		settings: `    rotation: static
+    revocation_scope: grant
+    disconnect_scope: company
+    margin: 1s
+`})
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	s := &companies{env: e, replicas: f, outcomes: map[uint64]outcome{}, told: map[tokenworker.Key][]telling{}}
+	for i := range n {
+		s.all = append(s.all, &company{id: fmt.Sprintf("company-%d", i), grants: map[uint64]grant{}, disconnects: map[uint64]string{}})
+	}
+	if err := f.onNotice("tokens.v1.event.>", s.note); err != nil {
+		return err
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	readers, err := s.readAll(reading)
+	if err != nil {
+		return err
+	}
+	if err := s.liveAll(ctx); err != nil {
+		return err
+	}
+	if err := s.settle(ctx); err != nil {
+		s.broke("%v", err)
+	}
+	stop()
+	readers.Wait()
+	return s.judge(ctx)
+}
+
+// note notes what the workers say.
+func (s *companies) note(n events.Notice) {
+	var data events.DisconnectedData // the data of every kind has a sequence
+	if json.Unmarshal(n.Data, &data) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch n.Kind {
+	case events.Stored, events.Rejected:
+		if _, known := s.outcomes[data.Sequence]; !known {
+			s.outcomes[data.Sequence] = outcome{n.Kind, time.Now()}
+		}
+	case events.Disconnected:
+		s.told[n.Key] = append(s.told[n.Key], telling{data.Sequence, data.Reason})
+	default:
+	}
+}
+
+// lastTold is the latest disconnect of a connection that was announced; 0: none was.
+func (s *companies) lastTold(k tokenworker.Key) (sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.told[k] {
+		sequence = max(sequence, t.sequence)
+	}
+	return sequence
+}
+
+// liveAll has every company live, and kills workers meanwhile.
+func (s *companies) liveAll(ctx context.Context) error {
+	living, end := context.WithCancel(ctx)
+	defer end()
+	var killer errgroup.Group
+	killer.Go(func() error {
+		for sleep(living, 2*time.Second+rand.N(4*time.Second)) == nil {
+			w := s.workers[s.kills%len(s.workers)]
+			w.process.Kill()
+			s.kills++
+			if err := w.start(ctx); err != nil { // not living, which its process would end with
+				return err
+			}
+		}
+		return nil
+	})
+	g, gctx := errgroup.WithContext(ctx)
+	for i, c := range s.all {
+		g.Go(func() error { return s.live(gctx, c, i%2 == 0) })
+	}
+	err := g.Wait()
+	end()
+	return errors.Join(err, killer.Wait())
+}
+
+// live has organizations connect to a company and one of them disconnect, while others connect. At the end the company may be
+// disconnected for good.
+func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
+	for round := range companyRounds {
+		if round > 0 {
+			if err := sleep(ctx, rand.N(roundsApart)); err != nil {
+				return err
+			}
+		}
+		orgs := rand.Perm(companyOrgs)
+		for _, o := range orgs[:2+rand.IntN(companyOrgs-1)] {
+			if err := s.connectOrg(ctx, c, companyOrg(o)); err != nil {
+				return err
+			}
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error {
+			if err := sleep(gctx, rand.N(300*time.Millisecond)); err != nil {
+				return err
+			}
+			return s.disconnect(gctx, c, companyOrg(orgs[0]))
+		})
+		for _, o := range orgs[1 : 1+rand.IntN(companyOrgs)] {
+			g.Go(func() error {
+				if err := sleep(gctx, rand.N(600*time.Millisecond)); err != nil {
+					return err
+				}
+				_, err := s.acquire(gctx, c, companyOrg(o))
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err //nolint:wrapcheck // our own
+		}
+	}
+	if !forGood {
+		return nil
+	}
+	for sequence, g := range c.newer() {
+		switch kind, err := s.outcome(ctx, sequence); {
+		case err != nil:
+			return err
+		case kind == events.Stored:
+			return s.disconnect(ctx, c, g.org)
+		}
+	}
+	return nil // nobody is connected
+}
+
+// connectOrg connects an organization: from then on its record holds a grant that no disconnect has ended. A grant that another
+// revocation has met on its way is given again.
+func (s *companies) connectOrg(ctx context.Context, c *company, org string) error {
+	for {
+		sequence, err := s.acquire(ctx, c, org)
+		if err != nil {
+			return err
+		}
+		if kind, err := s.outcome(ctx, sequence); err != nil || kind == events.Stored {
+			return err
+		}
+	}
+}
+
+// acquire makes a grant and publishes its token, without the company.
+func (s *companies) acquire(ctx context.Context, c *company, org string) (sequence uint64, err error) {
+	tokens, err := s.server.Grant(siteClient, c.id, "")
+	if err != nil {
+		return 0, fmt.Errorf("granting: %w", err)
+	}
+	m, err := s.publisher.Acquired(tokenworker.Key{OrgID: org, ProviderID: siteProvider(0)},
+		tokenworker.TokenSet{AccessToken: tokenworker.SecretString(tokens.AccessToken)}, time.Now())
+	if err == nil {
+		sequence, err = s.publisher.Publish(ctx, m)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("acquiring: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.grants[sequence] = grant{org, tokens.AccessToken}
+	return sequence, nil
+}
+
+// disconnect disconnects an organization that holds a grant.
+func (s *companies) disconnect(ctx context.Context, c *company, org string) error {
+	m, err := s.publisher.Disconnect(c.key(org), "attack", time.Now())
+	if err != nil {
+		return fmt.Errorf("disconnecting: %w", err)
+	}
+	sequence, err := s.publisher.Publish(ctx, m)
+	if err != nil {
+		return fmt.Errorf("disconnecting: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disconnects[sequence] = org
+	return nil
+}
+
+// outcome waits until an acquisition is stored or rejected.
+func (s *companies) outcome(ctx context.Context, sequence uint64) (kind events.Kind, err error) {
+	err = process.Await(ctx, 3*time.Minute, "an acquisition is stored or rejected", func() (bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		kind = s.outcomes[sequence].kind
+		return kind != "", nil
+	})
+	return kind, err //nolint:wrapcheck // our own
+}
+
+// readAll reads all connections at random until ctx ends: no read that starts after a disconnect was announced gives a token that
+// is older.
+func (s *companies) readAll(ctx context.Context) (*sync.WaitGroup, error) {
+	var readers sync.WaitGroup
+	for range companyReaders {
+		r, err := s.reader(anyUser, client.ReaderConfig{Timeout: 5 * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		readers.Go(func() {
+			for sleep(ctx, rand.N(2*readerPause)) == nil {
+				s.read(ctx, r, s.all[rand.IntN(len(s.all))].key(companyOrg(rand.IntN(companyOrgs))))
+			}
+		})
+	}
+	return &readers, nil
+}
+
+func (s *companies) read(ctx context.Context, r *client.Reader, k tokenworker.Key) {
+	told := s.lastTold(k)
+	t, err := r.Token(ctx, k)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil && t.Fence.Stamp.Sequence < told:
+		s.broke("%s: a read that began after disconnect %d was announced returned the token of %d", k, told, t.Fence.Stamp.Sequence)
+	case err == nil:
+		s.served.Add(1)
+	case errors.Is(err, events.GetDisconnected), errors.Is(err, events.GetNotFound), errors.Is(err, events.GetReauthRequired):
+		s.refused.Add(1)
+	case errors.Is(err, events.GetUnavailable): // who was to answer was killed
+		s.unanswered.Add(1)
+	default:
+		s.broke("%s: a read fails: %v", k, err)
+	}
+}
