@@ -1,15 +1,16 @@
 // Attack tries to break each promise of the design (section 2) against the real binary and real servers, and prints one
 // line for each way in which it tried: the promise, what was tried, how often, and what broke.
 //
-//	go run ./internal/attack              every promise, each for about a minute at most
+//	go run ./internal/attack              every promise, each attack for about a minute, or for as long as it says
 //	go run ./internal/attack -p P1 -n 100 one promise at a size of one's own
 //	go run ./internal/attack -list        what there is, with the sizes of the published table
 //
 // It exits with 1 when anything broke or could not be tried. docs/attacks.md has the figures of full-size runs.
 //
-// Each promise is one file, and so is the audit trail. What is asserted is read from where a user would find it (the store, the streams, the files
-// on disk), after the worker has ended where it can be. Each file names at its top the break in the worker's code that
-// was made once to see that its attack notices, and what it said.
+// Each promise is one file, and so are the audit trail, erasures, the change of a wrapping key and the connections to one company.
+// What is asserted is read from where a user would find it (the store, the streams, the files on disk), after the worker has ended
+// where it can be. Each file names at its top the break in the worker's code that was made once to see that its attack notices, and
+// what it said.
 package main
 
 import (
