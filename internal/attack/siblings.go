@@ -183,8 +183,8 @@ func (s *companies) liveAll(ctx context.Context) error {
 	return errors.Join(err, killer.Wait())
 }
 
-// live has organizations connect to a company and one of them disconnect, while others connect. At the end the company may be
-// disconnected for good.
+// live has organizations connect to a company and one of them disconnect, while some connect anew, the same one too. At the end
+// the company may be disconnected for good.
 func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
 	for round := range companyRounds {
 		if round > 0 {
@@ -205,7 +205,7 @@ func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
 			}
 			return s.disconnect(gctx, c, companyOrg(orgs[0]))
 		})
-		for _, o := range orgs[1 : 1+rand.IntN(companyOrgs)] {
+		for _, o := range rand.Perm(companyOrgs)[:rand.IntN(companyOrgs)] {
 			g.Go(func() error {
 				if err := sleep(gctx, rand.N(600*time.Millisecond)); err != nil {
 					return err
