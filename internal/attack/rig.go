@@ -51,10 +51,14 @@ type view struct {
 type viewStore interface {
 	kmsenc.KeyStore
 	events.KeyStore
-	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
-	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
+	viewRecords
 	AllWrappedKeys(ctx context.Context) iter.Seq2[tokenworker.WrappedKey, error]
+}
+
+type viewRecords interface {
+	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+	AllRecords(ctx context.Context) iter.Seq2[tokenworker.Record, error]
 }
 
 func newView(store viewStore, service tokenworker.KeyService, closeIt func()) (*view, error) {

@@ -4,7 +4,12 @@ package main
 // disconnect in one ends the older ones in all others, and no newer one (docs/erasing.md, docs/model/Siblings.tla). Tokens come
 // in without their company, which the worker asks the provider for.
 //
-// Breaks that were tried, and what the attack said:
+// Breaks that were tried, with 6 companies, and what the attack said:
+//
+//   - rotator/siblings.go spares no newer grant (mustSpare is false): "org-3:demo-0:company-1: its newer grant was revoked
+//     23.106132043s after it was stored", 2 of 2.
+//   - rules_siblings.go marks whatever bears another stamp, newer ones too: "org-0:demo-0:company-0: is disconnected at 1/25 after
+//     disconnect 50 in org-3, and was acquired before it, at 48", and no rest within 8 minutes.
 
 import (
 	"context"
