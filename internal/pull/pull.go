@@ -91,16 +91,15 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 		}
 	})()
 
-	g, halted := errgroup.WithContext(work)
-	g.SetLimit(s.Limit)
-	defer context.AfterFunc(halted, it.Stop)() // Handle failed: pull no more
-
 	beats, endBeats := context.WithCancel(context.WithoutCancel(ctx))
 	var beating sync.WaitGroup
 	beating.Go(func() { s.inFlight.beat(beats, cons.CachedInfo().Config.AckWait/3) })
 	defer beating.Wait()
 	defer endBeats()
 
+	var g errgroup.Group
+	g.SetLimit(s.Limit)
+	pulls := make(chan jetstream.Msg)
 	for {
 		msg, nextErr := it.Next()
 		if nextErr != nil {
@@ -108,12 +107,16 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 			break
 		}
 		pulled = true
-		done := s.inFlight.add(msg)
-		g.Go(func() error {
-			defer done()
-			return s.Handle(work, msg)
-		})
+		s.inFlight.add(msg)
+		select {
+		case pulls <- msg:
+		default:
+			if !g.TryGo(func() error { return s.handle(work, msg, pulls, it.Stop) }) {
+				pulls <- msg
+			}
+		}
 	}
+	close(pulls)
 	if handled := g.Wait(); handled != nil {
 		return pulled, &fatalError{handled}
 	}
@@ -123,25 +126,39 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	return pulled, err
 }
 
+// handle handles a message and then, one after the other, others of those pulled: the goroutine stays, because its stack has grown to
+// what that takes. After Handle has failed no more are pulled, and what this goroutine takes is left to be delivered again.
+func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-chan jetstream.Msg, stop func()) (failed error) {
+	for more := true; more; msg, more = <-pulls {
+		if failed == nil {
+			if failed = s.Handle(ctx, msg); failed != nil {
+				stop()
+			}
+		}
+		s.inFlight.remove(msg)
+	}
+	return failed
+}
+
 // inFlight knows the messages under way, to tell the server that they are.
 type inFlight struct {
 	mu   sync.Mutex
 	msgs map[jetstream.Msg]struct{}
 }
 
-// add notes a message and returns the function that forgets it.
-func (f *inFlight) add(msg jetstream.Msg) func() {
+func (f *inFlight) add(msg jetstream.Msg) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.msgs == nil {
 		f.msgs = make(map[jetstream.Msg]struct{})
 	}
 	f.msgs[msg] = struct{}{}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.msgs, msg)
-	}
+}
+
+func (f *inFlight) remove(msg jetstream.Msg) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.msgs, msg)
 }
 
 // beat sends a heartbeat for each message under way, at each interval, until ctx ends.
