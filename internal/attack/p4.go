@@ -12,8 +12,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,8 +61,10 @@ type fleet struct {
 	names    []string
 	started  int
 
-	paused     []time.Time // until when each process is paused; zero: it is not
-	resumed    []time.Time
+	mu      sync.Mutex // guards the next two: pauses end by themselves, whatever the attack waits for meanwhile
+	paused  []bool     // processes that are
+	resumed []time.Time
+
 	excused    map[tokenworker.Key]map[tokenworker.Fence]string // attempts that a kill or a pause met, by what it was
 	kills, out int
 	again      int // spent tokens published again
@@ -90,7 +94,7 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	f := &fleet{
 		env: e, site: s, n: n, lifetime: lifetime, excused: map[tokenworker.Key]map[tokenworker.Fence]string{},
 		children: make([]*process.Process, processes), names: make([]string, processes),
-		paused: make([]time.Time, processes),
+		paused: make([]bool, processes),
 	}
 	defer f.killAll()
 	for i := range n {
@@ -108,13 +112,16 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 	}
 	// A set is refreshed after two thirds of its lifetime; a fleet that is held up gets twice as long.
 	limit := time.Now().Add(time.Duration(rotations) * lifetime * 4 / 3)
-	for s.server.Totals().Granted < n*rotations && time.Now().Before(limit) {
+	for round := 1; time.Now().Before(limit); round++ {
+		if round%10 == 0 && f.leastRotations() >= rotations {
+			break
+		}
 		if err := f.disturb(ctx, beyond); err != nil {
 			return err
 		}
 	}
 	s.server.ClearFaults()
-	if err := f.resumeRest(ctx); err != nil {
+	if err := f.awaitResumed(ctx); err != nil {
 		return err
 	}
 	if beyond { // until what is on its way has come, and every connection has been refreshed since
@@ -126,6 +133,17 @@ func wearOut(ctx context.Context, e *env, n int, beyond bool) error {
 		return err
 	}
 	return f.judge(ctx, beyond)
+}
+
+// leastRotations is how often the tokens were rotated of the living family that was least.
+func (f *fleet) leastRotations() int {
+	least := math.MaxInt
+	for family := range f.server.Families() {
+		if family.Fate == demoprovider.Alive {
+			least = min(least, family.RefreshMinted-1)
+		}
+	}
+	return least
 }
 
 // misbehave makes the provider do so. Beyond the margin means that a request may be on its way for longer than a last
@@ -179,11 +197,8 @@ func (f *fleet) killAll() {
 	}
 }
 
-// disturb does one bad thing, ends pauses that have lasted, and waits a little.
+// disturb does one bad thing, and waits a little.
 func (f *fleet) disturb(ctx context.Context, beyond bool) error {
-	if err := f.resume(); err != nil {
-		return err
-	}
 	i, err := f.rand.IntN(len(f.children)), error(nil)
 	switch f.rand.IntN(6) {
 	case 0, 1:
@@ -194,14 +209,19 @@ func (f *fleet) disturb(ctx context.Context, beyond bool) error {
 		err = f.lockStore(ctx)
 	case 5:
 		for range 5 {
-			err = errors.Join(err, f.publishSpent(ctx))
+			if err = f.publishSpent(ctx); err != nil {
+				break
+			}
+		}
+		if errors.Is(err, tokenworker.ErrUnavailable) {
+			err = nil // a process that is paused may hold SQLite's lock
 		}
 	}
 	return errors.Join(err, sleep(ctx, time.Duration(f.rand.Int64N(int64(500*time.Millisecond)))))
 }
 
 func (f *fleet) kill(ctx context.Context, i int) error {
-	if !f.paused[i].IsZero() {
+	if f.isPaused(i) {
 		return nil
 	}
 	f.kills++
@@ -236,33 +256,35 @@ func (f *fleet) excuse(ctx context.Context, name, what string) error {
 // time left to save what it holds: beside other pauses, which may hold the store's lock, and on a machine that does much
 // else, that takes seconds.
 func (f *fleet) pause(ctx context.Context, i int, beyond bool) error {
-	if !f.paused[i].IsZero() {
+	if f.isPaused(i) {
 		return nil
 	}
 	length := fleetClaim + time.Duration(f.rand.Int64N(int64(fleetMargin/3)))
 	if beyond {
 		length = f.beyond()
 	}
-	if err := syscall.Kill(f.children[i].PID(), syscall.SIGSTOP); err != nil {
+	pid := f.children[i].PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stopping a process: %w", err)
 	}
-	f.paused[i] = time.Now().Add(length)
+	f.mu.Lock()
+	f.paused[i] = true
+	f.mu.Unlock()
+	time.AfterFunc(length, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.resumed, f.paused[i] = append(f.resumed, time.Now()), false
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			f.broke("continuing a process: %v", err)
+		}
+	})
 	return f.excuse(ctx, f.names[i], byPause)
 }
 
-// resume ends the pauses that have lasted.
-func (f *fleet) resume() error {
-	for i, until := range f.paused {
-		if until.IsZero() || time.Now().Before(until) {
-			continue
-		}
-		f.resumed = append(f.resumed, time.Now())
-		f.paused[i] = time.Time{}
-		if err := syscall.Kill(f.children[i].PID(), syscall.SIGCONT); err != nil {
-			return fmt.Errorf("continuing a process: %w", err)
-		}
-	}
-	return nil
+func (f *fleet) isPaused(i int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.paused[i]
 }
 
 // lockStore keeps everybody from writing for longer than they wait.
@@ -306,9 +328,7 @@ func (f *fleet) publishSpent(ctx context.Context) error {
 			continue
 		}
 		v, err := f.publish(ctx, k, demoprovider.Tokens{AccessToken: "spent", RefreshToken: t.Token, ExpiresIn: 1})
-		if errors.Is(err, tokenworker.ErrUnavailable) {
-			return nil // a process that is paused may hold SQLite's lock
-		} else if err != nil {
+		if err != nil {
 			return err
 		}
 		if f.again++; v != tokenworker.Spent {
@@ -319,11 +339,12 @@ func (f *fleet) publishSpent(ctx context.Context) error {
 	return nil
 }
 
-// resumeRest ends the last pauses when they have lasted.
-func (f *fleet) resumeRest(ctx context.Context) error {
-	return process.Await(ctx, time.Minute+2*f.lifetime, "the last pauses end", func() (bool, error) { //nolint:wrapcheck // our own
-		err := f.resume()
-		return !slices.ContainsFunc(f.paused, func(t time.Time) bool { return !t.IsZero() }), err
+// awaitResumed waits until no process is paused.
+func (f *fleet) awaitResumed(ctx context.Context) error {
+	return process.Await(ctx, time.Minute+f.beyond(), "the last pauses end", func() (bool, error) { //nolint:wrapcheck // our own
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return !slices.Contains(f.paused, true), nil
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 type judgement struct {
 	lastResorts, reuses                int
 	toKill, toPause, toAnswer, toHaste int // connections that were lost, by what cost them
-	toLate                             int // lost to a request that arrived beyond the margin
+	toLate                             int // lost to a request that arrived, or an answer that was saved, beyond the margin
 	beyond                             int // posts that only a pause beyond the margin explains
 }
 
@@ -106,6 +106,13 @@ func overtaken(attempts []demoprovider.Attempt, i int) bool {
 	})
 }
 
+// heldBack reports whether a post reused a token whose answer had gone out whole: somebody had it, and saved it beyond the margin.
+func heldBack(attempts []demoprovider.Attempt, i int) bool {
+	return attempts[i].Reuse && slices.ContainsFunc(attempts[:i], func(a demoprovider.Attempt) bool {
+		return a.Token == attempts[i].Token && a.Granted && !a.Lost
+	})
+}
+
 func (f *fleet) pausedAt(at time.Time) bool {
 	return slices.ContainsFunc(f.resumed, func(t time.Time) bool { return at.After(t) && at.Before(t.Add(fleetClaim)) })
 }
@@ -127,7 +134,7 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 	}
 	late := false
 	for i := range family.Attempts {
-		late = late || beyond && overtaken(family.Attempts, i)
+		late = late || beyond && (overtaken(family.Attempts, i) || heldBack(family.Attempts, i))
 	}
 	switch {
 	case r.Status != tokenworker.ReauthRequired:
