@@ -316,7 +316,13 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	must(t, err)
 	good, err := g.Body()
 	must(t, err)
+	var request struct {
+		PublicKey string `json:"public_key"`
+	}
+	must(t, json.Unmarshal(good, &request))
 	for name, body := range map[string]string{
+		"a key that nothing can be sealed to, 32 bytes of zero": strings.Replace(string(good), request.PublicKey, strings.Repeat("A", 43), 1),
+
 		"nothing": "", "no object": "[]", "no key": `{"id":"0123456789abcdefghij"}`,
 		"an unknown field":   strings.Replace(string(good), `{`, `{"more":1,`, 1),
 		"too long an answer": strings.Replace(string(good), `{`, `{"min_lifetime":86401,`, 1),
@@ -330,6 +336,11 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		if got := reply.Header.Get(micro.ErrorCodeHeader); got != "400" {
 			t.Errorf("%s: the number is %s", name, got)
 		}
+	}
+	r.trail.mu.Lock()
+	defer r.trail.mu.Unlock()
+	if n := len(r.trail.entries); n != 1 || r.trail.entries[0].Outcome != tokenworker.AuditRefused {
+		t.Errorf("on record are %+v, want the one that was looked up, refused", r.trail.entries)
 	}
 }
 

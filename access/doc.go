@@ -7,11 +7,11 @@
 //	one-time key ──► tokens.v1.get.<caller>.<org>.<provider>.<company> ──► limit, decode
 //	                 reply to _INBOX.<caller>.…                             read the record, consistently
 //	                                                                         too old, or refused by the API?  refresh, once for all
-//	                                                                         record in the audit trail
-//	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── seal to the one-time key
+//	                                                                         seal to the one-time key
+//	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── record in the audit trail
 //
-// run.go takes requests, which hands.go has handled, and answers them, read.go decides what a reader gets, looks.go asks the store for it, limits.go keeps
-// callers to their rates and their shares.
+// run.go takes requests, which hands.go has handled, and answers them; read.go decides what a reader gets, looks.go asks the store
+// for it, limits.go keeps callers to their rates and their shares.
 //
 // # Who may read what
 //

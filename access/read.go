@@ -11,12 +11,16 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// answer reads, has the read recorded and seals the token. Without one there is a code.
+// answer reads, seals the token and has the read recorded. Without one there is a code.
 func (s *Service) answer(ctx context.Context, q *events.GetRequest) ([]byte, events.GetCode) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Wait)
 	defer cancel()
 	token, code := s.read(ctx, q)
 	defer token.Value.Wipe()
+	var sealed []byte
+	if code == "" {
+		sealed, code = s.seal(ctx, q, token)
+	}
 	if err := s.cfg.Audit.Record(ctx, entry(q, token, code, s.cfg.Now())); err != nil {
 		s.cfg.Logger.ErrorContext(ctx, "a read cannot be recorded in the audit trail", slog.Any("error", err))
 		return nil, events.GetUnavailable
@@ -24,12 +28,21 @@ func (s *Service) answer(ctx context.Context, q *events.GetRequest) ([]byte, eve
 	if code != "" {
 		return nil, code
 	}
-	sealed, err := q.Reply(token)
-	if err != nil {
+	return sealed, ""
+}
+
+// seal seals the token to the reader.
+func (s *Service) seal(ctx context.Context, q *events.GetRequest, t events.AccessToken) ([]byte, events.GetCode) {
+	sealed, err := q.Reply(t)
+	switch {
+	case errors.Is(err, events.GetBadRequest):
+		return nil, events.GetBadRequest
+	case err != nil:
 		s.cfg.Logger.ErrorContext(ctx, "a reply cannot be sealed", slog.String("key", q.Key.String()), slog.Any("error", err))
 		return nil, events.GetUnavailable
+	default:
+		return sealed, ""
 	}
-	return sealed, ""
 }
 
 // tokenRefused is the reason of a read whose reader says that the provider's API has refused a token.

@@ -179,7 +179,8 @@ const getType = typePrefix + "get" + typeSuffix
 // id of the request. HPKE itself binds it to the one-time key.
 func (q *GetRequest) info() []byte { return sealInfo(getType, q.subject, q.ID) }
 
-// Reply seals a token to whoever made the request.
+// Reply seals a token to whoever made the request. The error matches [GetBadRequest] where nothing can be sealed to the reader's
+// key: a point of low order decodes, and X25519 refuses to compute with it (RFC 7748 section 6.1).
 func (q *GetRequest) Reply(t AccessToken) ([]byte, error) {
 	f := t.Fence
 	plaintext, err := json.Marshal(accessTokenJSON{
@@ -192,7 +193,7 @@ func (q *GetRequest) Reply(t AccessToken) ([]byte, error) {
 	defer clear(plaintext)
 	s, err := q.to.seal(q.info(), plaintext)
 	if err != nil {
-		return nil, fmt.Errorf("sealing a token: %w", err)
+		return nil, fmt.Errorf("%w: sealing a token: %w", GetBadRequest, err)
 	}
 	return json.Marshal(replyJSON{base64url.EncodeToString(s.Enc), base64url.EncodeToString(s.Ciphertext)})
 }

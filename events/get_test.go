@@ -274,7 +274,7 @@ func FuzzDecodeGet(f *testing.F) {
 		if events.GetSubject(q.Caller, q.Key) != subject || q.MinLifetime < 0 || q.MinLifetime > events.MaxMinLifetime {
 			t.Fatalf("%s reads back as %+v", subject, q)
 		}
-		if _, err := q.Reply(readToken); err != nil {
+		if _, err := q.Reply(readToken); err != nil && !errors.Is(err, events.GetBadRequest) {
 			t.Fatalf("what was accepted cannot be answered: %v", err)
 		}
 	})
