@@ -63,6 +63,7 @@ type disconnecting struct {
 	readers         []*client.Reader
 	moments         []atomic.Int32 // by connection
 	served, refused [moments]atomic.Int64
+	unanswered      atomic.Int64
 }
 
 // readDisconnecting disconnects n connections while all are read all the time, and each by readers of its own: no read that
@@ -112,6 +113,7 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 	e.did("%d reads before", d.reads(untouched))
 	e.did("%d between request and event, %d of them refused", d.reads(asked), d.refused[asked].Load())
 	e.did("%d after the event, %d of them refused", d.reads(announced), d.refused[announced].Load())
+	e.did("%d unanswered", d.unanswered.Load())
 	e.did("%d looks at the table answered %s late", late.count(), proxy.LateBy)
 	return nil
 }
@@ -155,7 +157,7 @@ func (d *disconnecting) disconnect(ctx context.Context, i int, r *client.Reader)
 			}
 			ready.Done()
 			for after := 0; after < readsEach && ctx.Err() == nil; {
-				if d.read(ctx, r, i) == announced {
+				if d.read(ctx, r, i) {
 					after++
 				}
 			}
@@ -177,8 +179,8 @@ func (d *disconnecting) disconnect(ctx context.Context, i int, r *client.Reader)
 	return err //nolint:wrapcheck // our own
 }
 
-// read reads a connection once and returns the moment at which it started.
-func (d *disconnecting) read(ctx context.Context, r *client.Reader, i int) moment {
+// read reads a connection once and reports whether that started after its event, and was answered.
+func (d *disconnecting) read(ctx context.Context, r *client.Reader, i int) bool {
 	start := moment(d.moments[i].Load())
 	_, err := r.Token(ctx, acmeKey(i))
 	end := moment(d.moments[i].Load())
@@ -190,17 +192,20 @@ func (d *disconnecting) read(ctx context.Context, r *client.Reader, i int) momen
 		d.broke("%s: a read is refused before the disconnect", acmeKey(i))
 	case errors.Is(err, events.GetDisconnected):
 	case ctx.Err() != nil:
-		return start
+		return false
+	case errors.Is(err, events.GetUnavailable): // nothing was returned, and it may be read again
+		d.unanswered.Add(1)
+		return false
 	default:
 		d.broke("%s: a read fails: %v", acmeKey(i), err)
-		return start
+		return false
 	}
 	if err == nil {
 		d.served[start].Add(1)
 	} else {
 		d.refused[start].Add(1)
 	}
-	return start
+	return start == announced
 }
 
 // readExpiring has n readers at once ask for a token that expires soon, over two workers: the provider is asked once, and all

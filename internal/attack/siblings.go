@@ -10,6 +10,11 @@ package main
 //     23.106132043s after it was stored", 2 of 2.
 //   - rules_siblings.go marks whatever bears another stamp, newer ones too: "org-0:demo-0:company-0: is disconnected at 1/25 after
 //     disconnect 50 in org-3, and was acquired before it, at 48", and no rest within 8 minutes.
+//   - rules.go forgets, when the company that disconnected comes back, to mark its siblings (KeepWork): with 20 companies
+//     "org-3:demo-0:company-19: is active at 1/35 after disconnect 206 in org-1, and was acquired before it, at 35".
+//
+// One that it does not notice: consumer/handle.go does not look back, with 20 companies. That takes an acquisition that is applied
+// after the last look for siblings, half a minute late, and the provider mostly refuses its token by then.
 
 import (
 	"context"
