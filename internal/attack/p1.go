@@ -151,10 +151,7 @@ func (e *env) killUnderLoad(
 	if letters > 0 {
 		e.broke("%d good events were refused", letters)
 	}
-	if err := r.stop(); err != nil {
-		e.broke("at the end the worker %v", err)
-	}
-	v, err := r.open(ctx)
+	v, err := r.end(ctx, e)
 	if err != nil {
 		return err
 	}

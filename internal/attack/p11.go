@@ -63,10 +63,7 @@ func (e *env) mixBad(ctx context.Context, r *rig, bad, good int) error {
 	if err := e.checkLetters(ctx, admin, want); err != nil {
 		return err
 	}
-	if err := r.stop(); err != nil {
-		e.broke("at the end the worker %v", err)
-	}
-	v, err := r.open(ctx)
+	v, err := r.end(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -301,10 +301,7 @@ func overtakeParked(ctx context.Context, e *env, n int) error {
 // checkGone stops the worker and reads what is stored: no victim has a token set that could be read, except the one
 // acquired after its disconnect; and the token set that the disconnect was about waits for its revocation.
 func (e *env) checkGone(ctx context.Context, r *rig, victims []*victim) error {
-	if err := r.stop(); err != nil {
-		e.broke("at the end the worker %v", err)
-	}
-	v, err := r.open(ctx)
+	v, err := r.end(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,14 @@ func (r *rig) ended() bool {
 // stop ends the worker in order.
 func (r *rig) stop() error { return r.process.Stop(40 * time.Second) }
 
+// end stops the worker and opens what it has stored, which the caller closes. A worker that does not end in order breaks a promise.
+func (r *rig) end(ctx context.Context, e *env) (*view, error) {
+	if err := r.stop(); err != nil {
+		e.broke("at the end the worker %v", err)
+	}
+	return r.open(ctx)
+}
+
 // close ends all that was started.
 func (r *rig) close() {
 	if r.process != nil {
