@@ -12,9 +12,7 @@ package main
 //     disconnect 50 in org-3, and was acquired before it, at 48", and no rest within 8 minutes.
 //   - rules.go forgets, when the company that disconnected comes back, to mark its siblings (KeepWork): with 20 companies
 //     "org-3:demo-0:company-19: is active at 1/35 after disconnect 206 in org-1, and was acquired before it, at 35".
-//
-// One that it does not notice: consumer/handle.go does not look back, with 20 companies. That takes an acquisition that is applied
-// after the last look for siblings, half a minute late, and the provider mostly refuses its token by then.
+//   - consumer/handle.go does not look back before it acknowledges: the same of "org-4:demo-0:company-3", which is stored late.
 
 import (
 	"context"
@@ -49,6 +47,10 @@ const (
 
 	// roundsApart is longer than a revocation waits for the index, so that acquisitions come before it, during it and after it.
 	roundsApart = 40 * time.Second
+
+	// lateTries is how often an event is tried in vain to be later than the last look for siblings: at once, at once when it is parked,
+	// after 15 s and after 30 s more; it succeeds a minute later.
+	lateTries = 4
 
 	companyReaders = 8
 	readerPause    = 20 * time.Millisecond // of each between reads, on average
@@ -98,6 +100,21 @@ type telling struct {
 func (c *company) key(org string) tokenworker.Key {
 	return tokenworker.Key{OrgID: org, ProviderID: siteProvider(0), CompanyID: c.id}
 }
+
+// ending is what comes last.
+type ending int
+
+const (
+	endsOpen      ending = iota
+	endsForGood          // nobody is connected any more
+	endsOvertaken        // an acquisition is applied long after a disconnect that it comes before
+)
+
+// endings are those of the companies, in turn.
+var endings = [...]ending{endsForGood, endsOpen, endsForGood, endsOvertaken}
+
+// lateOrg is overtaken; it has no record before.
+var lateOrg = companyOrg(companyOrgs)
 
 func companyOrg(i int) string { return fmt.Sprintf("org-%d", i) }
 
@@ -186,16 +203,15 @@ func (s *companies) liveAll(ctx context.Context) error {
 	})
 	g, gctx := errgroup.WithContext(ctx)
 	for i, c := range s.all {
-		g.Go(func() error { return s.live(gctx, c, i%2 == 0) })
+		g.Go(func() error { return s.live(gctx, c, endings[i%len(endings)]) })
 	}
 	err := g.Wait()
 	end()
 	return errors.Join(err, killer.Wait())
 }
 
-// live has organizations connect to a company and one of them disconnect, while some connect anew, the same one too. At the end
-// the company may be disconnected for good.
-func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
+// live has organizations connect to a company and one of them disconnect, while some connect anew, the same one too.
+func (s *companies) live(ctx context.Context, c *company, ends ending) error {
 	for round := range companyRounds {
 		if round > 0 {
 			if err := sleep(ctx, rand.N(roundsApart)); err != nil {
@@ -220,7 +236,7 @@ func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
 				if err := sleep(gctx, rand.N(600*time.Millisecond)); err != nil {
 					return err
 				}
-				_, err := s.acquire(gctx, c, companyOrg(o))
+				_, err := s.acquire(gctx, c, companyOrg(o), unnamed)
 				return err
 			})
 		}
@@ -228,9 +244,18 @@ func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
 			return err //nolint:wrapcheck // our own
 		}
 	}
-	if !forGood {
+	switch ends {
+	case endsForGood:
+		return s.disconnectRest(ctx, c)
+	case endsOvertaken:
+		return s.overtake(ctx, c)
+	default:
 		return nil
 	}
+}
+
+// disconnectRest disconnects an organization that is connected, if one is, and with it all others.
+func (s *companies) disconnectRest(ctx context.Context, c *company) error {
 	for sequence, g := range c.newer() {
 		switch kind, err := s.outcome(ctx, sequence); {
 		case err != nil:
@@ -242,11 +267,34 @@ func (s *companies) live(ctx context.Context, c *company, forGood bool) error {
 	return nil // nobody is connected
 }
 
+// overtake has a new organization connect while the provider cannot be asked about the company, another one disconnect and a third
+// one connect. So the grant of the first is older than the disconnect, lives on because of the third one's, and is stored when all
+// its siblings have long been marked.
+func (s *companies) overtake(ctx context.Context, c *company) error {
+	orgs := rand.Perm(companyOrgs)
+	if err := s.connectOrg(ctx, c, companyOrg(orgs[0])); err != nil {
+		return err
+	}
+	if err := s.server.Inject(demoprovider.Fault{
+		Kind: demoprovider.Unavailable, Endpoint: demoprovider.IntrospectEndpoint, Subject: c.id, Count: lateTries,
+	}); err != nil {
+		return fmt.Errorf("making the provider fail: %w", err)
+	}
+	if _, err := s.acquire(ctx, c, lateOrg, unnamed); err != nil {
+		return err
+	}
+	if err := s.disconnect(ctx, c, companyOrg(orgs[0])); err != nil {
+		return err
+	}
+	_, err := s.acquire(ctx, c, companyOrg(orgs[1]), c.id)
+	return err
+}
+
 // connectOrg connects an organization: from then on its record holds a grant that no disconnect has ended. A grant that another
 // revocation has met on its way is given again.
 func (s *companies) connectOrg(ctx context.Context, c *company, org string) error {
 	for {
-		sequence, err := s.acquire(ctx, c, org)
+		sequence, err := s.acquire(ctx, c, org, unnamed)
 		if err != nil {
 			return err
 		}
@@ -256,13 +304,16 @@ func (s *companies) connectOrg(ctx context.Context, c *company, org string) erro
 	}
 }
 
-// acquire makes a grant and publishes its token, without the company.
-func (s *companies) acquire(ctx context.Context, c *company, org string) (sequence uint64, err error) {
+// unnamed is the company of an event whose publisher does not know it.
+const unnamed = ""
+
+// acquire makes a grant and publishes its token, as that of the company of the id.
+func (s *companies) acquire(ctx context.Context, c *company, org, id string) (sequence uint64, err error) {
 	tokens, err := s.server.Grant(siteClient, c.id, "")
 	if err != nil {
 		return 0, fmt.Errorf("granting: %w", err)
 	}
-	m, err := s.publisher.Acquired(tokenworker.Key{OrgID: org, ProviderID: siteProvider(0)},
+	m, err := s.publisher.Acquired(tokenworker.Key{OrgID: org, ProviderID: siteProvider(0), CompanyID: id},
 		tokenworker.TokenSet{AccessToken: tokenworker.SecretString(tokens.AccessToken)}, time.Now())
 	if err == nil {
 		sequence, err = s.publisher.Publish(ctx, m)
@@ -314,7 +365,7 @@ func (s *companies) readAll(ctx context.Context) (*sync.WaitGroup, error) {
 		}
 		readers.Go(func() {
 			for sleep(ctx, rand.N(2*readerPause)) == nil {
-				s.read(ctx, r, s.all[rand.IntN(len(s.all))].key(companyOrg(rand.IntN(companyOrgs))))
+				s.read(ctx, r, s.all[rand.IntN(len(s.all))].key(companyOrg(rand.IntN(companyOrgs+1))))
 			}
 		})
 	}

@@ -76,7 +76,7 @@ func (s *companies) judge(ctx context.Context) error {
 	for _, c := range s.all {
 		sum.disconnects += len(c.disconnects)
 		sum.acquired += len(c.grants)
-		for o := range companyOrgs {
+		for o := range companyOrgs + 1 { // with lateOrg
 			if err := s.judgeOrg(ctx, v, r, c, companyOrg(o), &sum); err != nil {
 				return err
 			}
@@ -87,15 +87,15 @@ func (s *companies) judge(ctx context.Context) error {
 	}
 	s.did("%d companies in %d organizations, %d acquisitions, %d of them refused by the provider, %d disconnects, %d kills",
 		len(s.all), companyOrgs, sum.acquired, sum.rejected, sum.disconnects, s.kills)
-	s.did("%d connections ended with a sibling, %d newer ones kept, %d of which a revocation had met on their way",
-		sum.siblings, sum.kept, sum.dead)
+	s.did("%d connections ended with a sibling, %d of them stored long after that, %d newer ones kept, %d of which a revocation had met "+
+		"on their way", sum.siblings, sum.late, sum.kept, sum.dead)
 	s.did("%d companies left with no grant alive, after %d revocations", sum.over, s.server.Totals().Revocations)
 	s.did("%d reads served, %d refused, %d unanswered", s.served.Load(), s.refused.Load(), s.unanswered.Load())
 	return nil
 }
 
 // verdicts are counts for the report.
-type verdicts struct{ acquired, rejected, disconnects, siblings, kept, dead, over int }
+type verdicts struct{ acquired, rejected, disconnects, siblings, late, kept, dead, over int }
 
 // judgeOrg judges one connection.
 func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *company, org string, sum *verdicts) error {
@@ -140,6 +140,9 @@ func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *
 		}
 		if c.disconnects[end] != org {
 			sum.siblings++
+		}
+		if org == lateOrg {
+			sum.late++
 		}
 		return nil
 	}
