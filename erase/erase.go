@@ -197,15 +197,26 @@ func (r *erasure) leaveReceipt(ctx context.Context) error {
 	}
 	for i, k := range keys {
 		data.EventKeys[i] = k.KeyID
-		if end := k.CreatedAt.Add(events.KeyLifetime); end.After(data.EventKeysUntil) {
-			data.EventKeysUntil = end.UTC()
-		}
 	}
-	if data.EventKeysUntil.Before(now) {
-		r.cfg.Logger.WarnContext(ctx, "a receipt cannot name the day by which the event keys are destroyed: they should have been by now")
-		data.EventKeysUntil = time.Time{}
+	if data.EventKeysUntil = r.keysUntil(keys, now); data.EventKeysUntil.IsZero() && len(keys) > 0 {
+		r.cfg.Logger.WarnContext(ctx, "a receipt cannot name the day by which the event keys are destroyed: one should have been by now")
 	}
 	return r.announce(ctx, r.Key, data)
+}
+
+// keysUntil is the day by which the last of the keys is destroyed, in backups of the store too, where it lies wrapped. It is zero
+// when one is overdue.
+func (e *Eraser) keysUntil(keys []events.PublicKey, now time.Time) (until time.Time) {
+	for _, k := range keys {
+		retired := k.CreatedAt.Add(events.KeyLifetime)
+		if retired.Before(now) {
+			return time.Time{}
+		}
+		if end := retired.Add(e.cfg.KeepBackups).UTC(); end.After(until) {
+			until = end
+		}
+	}
+	return until
 }
 
 // announce returns when JetStream has acknowledged the notice.

@@ -152,7 +152,7 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 			events.DisconnectedData{Cause: cause, Reason: "consent_withdrawn", ToRevoke: 1}, readAs[events.DisconnectedData]},
 		{"erased", acme, events.Erased, events.ErasedData{
 			Cause: cause, Reason: "gdpr", Connections: 1, Messages: 3, EventKeys: []string{"2f9a6b1c", "77d0e4aa"},
-			EventKeysUntil: noon.Add(events.KeyLifetime), BackupsUntil: noon.Add(35 * 24 * time.Hour),
+			EventKeysUntil: noon.Add(events.KeyLifetime + 35*24*time.Hour), BackupsUntil: noon.Add(35 * 24 * time.Hour),
 		}, readAs[events.ErasedData]},
 		{"erased_organization", key("acme"), events.Erased, events.ErasedData{
 			Cause: cause, Connections: 120, Unconfirmed: 2, Messages: 431, Unrevoked: 5, EventKeys: []string{"2f9a6b1c"},
