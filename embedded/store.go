@@ -21,7 +21,8 @@ const (
 	// busyTimeout is how long an operation waits for another process that is writing. A batch takes milliseconds.
 	busyTimeout = 10 * time.Second
 
-	// maxReaders is how many reads run at the same time; each has a connection with a page cache of 2 MB.
+	// maxReaders is how many reads of one record run at the same time, and how many others do; each has a connection with a page
+	// cache of 2 MB.
 	maxReaders = 4
 )
 
@@ -42,8 +43,9 @@ const (
 type Store struct {
 	writer  *writer
 	read    statements
-	closers []func() error // what is open, in the order of opening
-	close   func() error   // runs closers once
+	get     chan statements // those that read one record, each on a connection of its own
+	closers []func() error  // what is open, in the order of opening
+	close   func() error    // runs closers once
 }
 
 // statements are prepared statements by their text.
@@ -113,9 +115,22 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	reading.SetMaxOpenConns(maxReaders)
-	reading.SetMaxIdleConns(maxReaders)
-	if s.read, err = s.prepare(ctx, reading, selectRecord, selectPage, selectAll, selectRetained, selectDue, selectSiblings,
+	reading.SetMaxOpenConns(2 * maxReaders)
+	reading.SetMaxIdleConns(2 * maxReaders)
+	s.get = make(chan statements, maxReaders)
+	for range maxReaders {
+		conn, err := reading.Conn(ctx)
+		if err != nil {
+			return dbError("connecting", err)
+		}
+		s.closers = append(s.closers, conn.Close)
+		st, err := s.prepare(ctx, conn, selectRecord)
+		if err != nil {
+			return err
+		}
+		s.get <- st
+	}
+	if s.read, err = s.prepare(ctx, reading, selectPage, selectAll, selectRetained, selectDue, selectSiblings,
 		selectSubject, selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint,
 		selectCheckpoints); err != nil {
 		return err
