@@ -159,18 +159,27 @@ func judgeEventKeys(live []events.PublicKey, now time.Time) (found []finding) {
 	}
 	for i, k := range live {
 		age := now.Sub(k.CreatedAt)
-		what := fmt.Sprintf("event keys: %s is %s old", k.KeyID, days(age))
+		f := finding{What: fmt.Sprintf("event keys: %s is %s old", k.KeyID, days(age))}
 		switch {
 		case age > events.KeyLifetime:
-			found = append(found, finding{bad, what, "receipts of erasures said that it would be destroyed at the age of " +
-				days(events.KeyLifetime) + ", and what was overwritten may still open with it; run `tokenworker keys rotate`, then `retire`"})
-		case i == 0 && age > events.KeyRotateAfter:
-			found = append(found, finding{warn, what, "it is to be destroyed at the age of " + days(events.KeyLifetime) +
-				", and publishers need time to take up the next; run `tokenworker keys rotate`"})
+			f.Level, f.Why = bad, "receipts of erasures said that it would be destroyed at the age of "+days(events.KeyLifetime)+
+				", and what was overwritten may still open with it"
+		case i == 0 && age > events.KeyRotateAfter, age > events.KeyLifetime-retireBefore:
+			f.Level, f.Why = warn, "it is to be destroyed at the age of "+days(events.KeyLifetime)
 		case i > 0 && now.Sub(live[i-1].CreatedAt) > retireAfter:
-			found = append(found, finding{warn, what + ", and has had a successor for " + days(now.Sub(live[i-1].CreatedAt)),
-				"it still opens events; run `tokenworker keys retire`"})
+			f.Level, f.Why = warn, "it still opens events, and has had a successor for "+days(now.Sub(live[i-1].CreatedAt))
+		default:
+			continue
 		}
+		switch {
+		case i > 0:
+			f.Why += "; run `tokenworker keys retire " + k.KeyID + "`"
+		case len(live) > 1:
+			f.Why += "; run `tokenworker keys retire " + live[1].KeyID + "`, and then `tokenworker keys rotate`"
+		default:
+			f.Why += "; run `tokenworker keys rotate`, and retire it when publishers have the next"
+		}
+		found = append(found, f)
 	}
 	if len(found) == 0 {
 		found = []finding{{
@@ -180,7 +189,13 @@ func judgeEventKeys(live []events.PublicKey, now time.Time) (found []finding) {
 	return found
 }
 
-// retireAfter is how long an event key with a successor may stay: dead letters sealed to it are gone after 14 days.
-const retireAfter = 20 * 24 * time.Hour
+const (
+	// retireAfter is how long an event key with a successor may stay: a fortnight for publishers to take up the next, and one until
+	// dead letters sealed to it are gone.
+	retireAfter = 28 * 24 * time.Hour
+
+	// retireBefore is how long before its end an event key is warned of that has not been followed in time.
+	retireBefore = 7 * 24 * time.Hour
+)
 
 func days(d time.Duration) string { return count(int(d/(24*time.Hour)), "day", "days") }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,19 +35,24 @@ func TestSubjectPatterns(t *testing.T) {
 }
 
 func TestEventKeysAreJudgedByTheirAge(t *testing.T) {
+	const rotate, retire0, retire1 = "`tokenworker keys rotate`", "`tokenworker keys retire 0`", "`tokenworker keys retire 1`"
 	for name, test := range map[string]struct {
-		days []int // the age of each live key, the current one first
-		want []level
+		days   []int // the age of each live key, the current one first
+		want   []level
+		advice []string // in the last finding, in this order
 	}{
-		"none":                                 {nil, []level{bad}},
-		"a new one":                            {[]int{0}, []level{ok}},
-		"one that is to be followed":           {[]int{61}, []level{warn}},
-		"one that is overdue":                  {[]int{91}, []level{bad}},
-		"two, the current one new":             {[]int{1, 61}, []level{ok}},
-		"two, the older followed long ago":     {[]int{21, 80}, []level{warn}},
-		"two, the older overdue":               {[]int{1, 91}, []level{bad}},
-		"three":                                {[]int{1, 2, 3}, []level{warn}},
-		"two that should both have been ended": {[]int{61, 91}, []level{warn, bad}},
+		"none":                             {nil, []level{bad}, nil},
+		"a new one":                        {[]int{0}, []level{ok}, nil},
+		"one that is to be followed":       {[]int{61}, []level{warn}, []string{rotate}},
+		"one that is overdue":              {[]int{91}, []level{bad}, []string{rotate}},
+		"two, the current one new":         {[]int{1, 61}, []level{ok}, nil},
+		"two, the older followed long ago": {[]int{29, 80}, []level{warn}, []string{retire1}},
+		"two, the older followed late":     {[]int{9, 84}, []level{warn}, []string{retire1}},
+		"two, the older overdue":           {[]int{1, 91}, []level{bad}, []string{retire1}},
+		"two, both to be ended":            {[]int{61, 91}, []level{warn, bad}, []string{retire1}},
+		"two, the current one to be ended": {[]int{61, 62}, []level{warn, warn}, []string{retire1}},
+		"three":                            {[]int{1, 2, 3}, []level{warn}, nil},
+		"one that is nearly overdue":       {[]int{89}, []level{warn}, []string{rotate}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
@@ -54,12 +60,24 @@ func TestEventKeysAreJudgedByTheirAge(t *testing.T) {
 			for i, age := range test.days {
 				live = append(live, events.PublicKey{KeyID: strconv.Itoa(i), CreatedAt: now.Add(-time.Duration(age) * 24 * time.Hour)})
 			}
+			found := judgeEventKeys(live, now)
 			var got []level
-			for _, f := range judgeEventKeys(live, now) {
+			for _, f := range found {
 				got = append(got, f.Level)
+				if f.What == "event keys: 0 is 61 days old" && len(live) > 1 { // a third key is refused while two are live
+					before, after, _ := strings.Cut(f.Why, retire1)
+					if strings.Contains(before, rotate) || !strings.Contains(after, rotate) || strings.Contains(f.Why, retire0) {
+						t.Errorf("the advice is %s", f.Why)
+					}
+				}
 			}
 			if !slices.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
+			}
+			for _, advice := range test.advice {
+				if why := found[len(found)-1].Why; !strings.Contains(why, advice) {
+					t.Errorf("the advice is %s", why)
+				}
 			}
 		})
 	}
