@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 )
 
 // Subscription pulls the messages of one durable consumer and handles them. All fields are required.
@@ -97,9 +96,14 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	defer beating.Wait()
 	defer endBeats()
 
-	var g errgroup.Group
-	g.SetLimit(s.Limit)
-	pulls := make(chan jetstream.Msg)
+	var (
+		handling sync.WaitGroup
+		started  int
+		pulls    = make(chan jetstream.Msg)
+		first    sync.Once
+		failed   error
+	)
+	fail := func(err error) { first.Do(func() { failed = err; it.Stop() }) }
 	for {
 		msg, nextErr := it.Next()
 		if nextErr != nil {
@@ -109,16 +113,21 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 		pulled = true
 		s.inFlight.add(msg)
 		select {
-		case pulls <- msg:
+		case pulls <- msg: // to one that has nothing to do
+			continue
 		default:
-			if !g.TryGo(func() error { return s.handle(work, msg, pulls, it.Stop) }) {
-				pulls <- msg
-			}
 		}
+		if started == s.Limit {
+			pulls <- msg
+			continue
+		}
+		started++
+		handling.Go(func() { s.handle(work, msg, pulls, fail) })
 	}
 	close(pulls)
-	if handled := g.Wait(); handled != nil {
-		return pulled, &fatalError{handled}
+	handling.Wait()
+	if failed != nil {
+		return pulled, &fatalError{failed}
 	}
 	if ctx.Err() != nil {
 		return pulled, nil
@@ -126,18 +135,19 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	return pulled, err
 }
 
-// handle handles a message and then, one after the other, others of those pulled: the goroutine stays, because its stack has grown to
-// what that takes. After Handle has failed no more are pulled, and what this goroutine takes is left to be delivered again.
-func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-chan jetstream.Msg, stop func()) (failed error) {
+// handle handles a message and then, one after the other, others of those pulled. The goroutine stays for them, because its stack
+// has grown already. Once Handle has failed it leaves what it takes to be delivered again.
+func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-chan jetstream.Msg, fail func(error)) {
+	failed := false
 	for more := true; more; msg, more = <-pulls {
-		if failed == nil {
-			if failed = s.Handle(ctx, msg); failed != nil {
-				stop()
+		if !failed {
+			if err := s.Handle(ctx, msg); err != nil {
+				failed = true
+				fail(err)
 			}
 		}
 		s.inFlight.remove(msg)
 	}
-	return failed
 }
 
 // inFlight knows the messages under way, to tell the server that they are.
