@@ -2,8 +2,8 @@ package access
 
 import "time"
 
-// hands handle requests. One that has nothing to do waits a little for the next request: its stack has grown to what reading
-// and sealing take, which that of a new goroutine would have to do first, a twentieth of a read.
+// hands handle requests. One that has nothing to do waits a little for the next request, because its stack has grown already:
+// growing a new one is a twentieth of a read. All are gone soon after the last request.
 type hands struct{ waiting chan func() }
 
 func newHands() *hands { return &hands{waiting: make(chan func())} }

@@ -65,7 +65,7 @@ func entry(q *events.GetRequest, t events.AccessToken, code events.GetCode, at t
 }
 
 // read decides what the reader gets. Each read looks at the record, so that a disconnect anywhere ends it. For the store and
-// for a refresh it waits three quarters of the time that an answer may take: the rest is for opening, recording and sealing,
+// for a refresh it waits three quarters of the time that an answer may take: the rest is for opening, sealing and recording,
 // so that a provider that hangs keeps nobody from the token that still works.
 func (s *Service) read(ctx context.Context, q *events.GetRequest) (events.AccessToken, events.GetCode) {
 	waiting, cancel := context.WithTimeout(ctx, s.cfg.Wait*3/4)

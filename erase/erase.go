@@ -199,13 +199,14 @@ func (r *erasure) leaveReceipt(ctx context.Context) error {
 		data.EventKeys[i] = k.KeyID
 	}
 	if data.EventKeysUntil = r.keysUntil(keys, now); data.EventKeysUntil.IsZero() && len(keys) > 0 {
-		r.cfg.Logger.WarnContext(ctx, "a receipt cannot name the day by which the event keys are destroyed: one should have been by now")
+		r.cfg.Logger.WarnContext(ctx, "an event key is overdue to be destroyed: the receipt names no day",
+			slog.String("key", events.KeyText(r.Key)))
 	}
 	return r.announce(ctx, r.Key, data)
 }
 
-// keysUntil is the day by which the last of the keys is destroyed, in backups of the store too, where it lies wrapped. It is zero
-// when one is overdue.
+// keysUntil is the day by which the last of the keys is to be destroyed, in backups of the store too, where it lies wrapped. It is
+// zero when one is overdue.
 func (e *Eraser) keysUntil(keys []events.PublicKey, now time.Time) (until time.Time) {
 	for _, k := range keys {
 		retired := k.CreatedAt.Add(events.KeyLifetime)

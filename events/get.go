@@ -180,7 +180,7 @@ const getType = typePrefix + "get" + typeSuffix
 func (q *GetRequest) info() []byte { return sealInfo(getType, q.subject, q.ID) }
 
 // Reply seals a token to whoever made the request. The error matches [GetBadRequest] where nothing can be sealed to the reader's
-// key: a point of low order decodes, and X25519 refuses to compute with it (RFC 7748 section 6.1).
+// key: a point of low order decodes, and nothing is encapsulated to it (RFC 9180 section 7.1.4).
 func (q *GetRequest) Reply(t AccessToken) ([]byte, error) {
 	f := t.Fence
 	plaintext, err := json.Marshal(accessTokenJSON{

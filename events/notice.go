@@ -82,8 +82,8 @@ type ErasedData struct {
 	// (a Raft log, a copy of the disk) opens until its key is retired.
 	EventKeys []string `json:"event_keys"`
 
-	// EventKeysUntil is the day by which the last of them is destroyed ([KeyLifetime]), in backups of the store too. Zero: one is overdue,
-	// and no day can be named.
+	// EventKeysUntil is the day by which the last of them is to be destroyed, in backups of the store too: the operator retires keys by
+	// the age of [KeyLifetime]. Zero: one is overdue, and no day can be named.
 	EventKeysUntil time.Time `json:"event_keys_until,omitzero"`
 
 	// BackupsUntil is when the last backup of the store that may hold a row expires.

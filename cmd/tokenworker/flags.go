@@ -147,7 +147,7 @@ func (f *targetFlags) validate() error {
 // natsUser is who connects to NATS: nobody in particular, by a file of credentials, or by name and password.
 type natsUser struct{ creds, name, passwordFile string }
 
-// flags name the user, which the usages describe. They begin as given.
+// flags name the user, which the usages describe. Their own names begin with prefix.
 func (u *natsUser) flags(prefix, which string) []cli.Flag {
 	file := func(name, holds string, to *string) cli.Flag {
 		return &cli.StringFlag{
