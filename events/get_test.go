@@ -148,15 +148,17 @@ const getPublic = `"47lwiqohp_HmKpXuKNHl1gsPzu1saFmQE6VLMY6eCxU"`
 
 // rightGets are bodies of requests that are accepted.
 var rightGets = map[string]string{
-	"every field":             getBody(attrs{}),
-	"no more than it needs":   getBody(attrs{"min_lifetime": ``, "refused": ``}),
-	"an id of 20 bytes":       getBody(attrs{"id": long(20)}),
-	"an id of 256 bytes":      getBody(attrs{"id": long(256)}),
-	"an id beyond ASCII":      getBody(attrs{"id": `"Größe/6f1c9f2e8a4b4c1d"`}),
-	"a lifetime of nothing":   getBody(attrs{"min_lifetime": `0`}),
-	"the longest lifetime":    getBody(attrs{"min_lifetime": `86400`}),
-	"a fence of zeros":        getBody(attrs{"refused": `{"generation":0,"epoch":0,"sequence":0}`}),
-	"a fence of 64 bits":      getBody(attrs{"refused": `{"epoch":18446744073709551615,"sequence":18446744073709551615,"generation":18446744073709551615}`}),
+	"every field":           getBody(attrs{}),
+	"no more than it needs": getBody(attrs{"min_lifetime": ``, "refused": ``}),
+	"an id of 20 bytes":     getBody(attrs{"id": long(20)}),
+	"an id of 256 bytes":    getBody(attrs{"id": long(256)}),
+	"an id beyond ASCII":    getBody(attrs{"id": `"Größe/6f1c9f2e8a4b4c1d"`}),
+	"a lifetime of nothing": getBody(attrs{"min_lifetime": `0`}),
+	"the longest lifetime":  getBody(attrs{"min_lifetime": `86400`}),
+	"a fence of zeros":      getBody(attrs{"refused": `{"generation":0,"epoch":0,"sequence":0}`}),
+	"a fence of 64 bits": getBody(attrs{
+		"refused": `{"epoch":18446744073709551615,"sequence":18446744073709551615,"generation":18446744073709551615}`,
+	}),
 	"white space and escapes": "\t" + getBody(attrs{"id": `"\u0036f1c9f2e-8a4b-4c1d-9e3f-2b7a5d0c4e81"`}) + "\r\n",
 }
 

@@ -80,7 +80,8 @@ var (
 	}
 )
 
-// makeGetVector makes a worked read of a suite that is given the token. Its key is derived from 32 equal bytes, so that nobody takes it for a real one.
+// makeGetVector makes a worked read of a suite that is given the token. Its key is derived from 32 equal bytes, so that nobody
+// takes it for a real one.
 func makeGetVector(t *testing.T, suite events.Suite, token events.AccessToken) getVector {
 	t.Helper()
 	private, err := kems[suite].DeriveKeyPair(bytes.Repeat([]byte{0x33}, 32))

@@ -61,9 +61,10 @@ type fleet struct {
 	names    []string
 	started  int
 
-	mu      sync.Mutex // guards the next two: pauses end by themselves, whatever the attack waits for meanwhile
+	mu      sync.Mutex // guards the next three: pauses end by themselves, whatever the attack waits for meanwhile
 	paused  []bool     // processes that are
 	resumed []time.Time
+	pauses  []*time.Timer // each ends one
 
 	excused    map[tokenworker.Key]map[tokenworker.Fence]string // attempts that a kill or a pause met, by what it was
 	kills, out int
@@ -189,7 +190,13 @@ func (f *fleet) start(ctx context.Context, i int) error {
 	return err //nolint:wrapcheck // our own
 }
 
+// killAll ends all processes, and with them their pauses.
 func (f *fleet) killAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.pauses {
+		p.Stop()
+	}
 	for _, c := range f.children {
 		if c != nil {
 			c.Kill()
@@ -263,21 +270,21 @@ func (f *fleet) pause(ctx context.Context, i int, beyond bool) error {
 	if beyond {
 		length = f.beyond()
 	}
-	pid := f.children[i].PID()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+	c := f.children[i]
+	if err := c.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stopping a process: %w", err)
 	}
 	f.mu.Lock()
 	f.paused[i] = true
-	f.mu.Unlock()
-	time.AfterFunc(length, func() {
+	f.pauses = append(f.pauses, time.AfterFunc(length, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.resumed, f.paused[i] = append(f.resumed, time.Now()), false
-		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		if err := c.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) { // killed with all others
 			f.broke("continuing a process: %v", err)
 		}
-	})
+	}))
+	f.mu.Unlock()
 	return f.excuse(ctx, f.names[i], byPause)
 }
 

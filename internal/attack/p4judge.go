@@ -13,7 +13,8 @@ import (
 type judgement struct {
 	lastResorts, reuses                int
 	toKill, toPause, toAnswer, toHaste int // connections that were lost, by what cost them
-	toLate                             int // lost to a request that arrived, or an answer that was saved, beyond the margin
+	toLate                             int // lost to a request that arrived beyond the margin
+	toSaved                            int // lost to an answer that had gone out whole and was saved beyond the margin
 	beyond                             int // posts that only a pause beyond the margin explains
 }
 
@@ -51,11 +52,11 @@ func (f *fleet) judge(ctx context.Context, beyond bool) error {
 		float64(rotated)/float64(max(held, 1)), least)
 	f.did("%d kills, %d pauses, %d store outages, %d spent tokens published again", f.kills, len(f.resumed), f.out, f.again)
 	f.did("%d answers lost, faults %v", t.Lost, t.Faults)
-	f.did("%d last resorts, %d of them of a spent token: %d connections lost to a lost answer, %d to a kill, %d to a pause, "+
-		"%d to a client that did not wait", j.lastResorts, j.reuses, j.toAnswer, j.toKill, j.toPause, j.toHaste)
+	f.did("%d last resorts, %d of them of a spent token: %d connections lost to a lost answer, %d to a kill", j.lastResorts, j.reuses,
+		j.toAnswer, j.toKill)
 	if beyond {
-		f.did("the declared bound: %d posts by a process or a request that was paused beyond the margin cost %d connections", j.beyond,
-			j.toLate)
+		f.did("the declared bound: %d posts by a process or a request that was paused beyond the margin cost %d connections, answers "+
+			"that were saved beyond it %d, pauses %d, clients that did not wait %d", j.beyond, j.toLate, j.toSaved, j.toPause, j.toHaste)
 		if j.beyond == 0 {
 			f.broke("nothing was paused beyond the margin: the bound was not shown")
 		}
@@ -132,25 +133,27 @@ func (f *fleet) judgeLost(j *judgement, family demoprovider.Family, r tokenworke
 			lost, gone = lost || byFault, gone || !byFault
 		}
 	}
-	late := false
+	var late, saved bool
 	for i := range family.Attempts {
-		late = late || beyond && (overtaken(family.Attempts, i) || heldBack(family.Attempts, i))
+		late, saved = late || overtaken(family.Attempts, i), saved || heldBack(family.Attempts, i)
 	}
 	switch {
 	case r.Status != tokenworker.ReauthRequired:
 		f.broke("%s: is %s", r.Key, r.Status)
-	case late:
+	case late && beyond:
 		j.toLate++
+	case saved && beyond:
+		j.toSaved++
 	case lost:
 		j.toAnswer++
 	case killed:
 		j.toKill++
 	case paused && beyond:
 		j.toPause++
-	case gone:
+	case gone && beyond:
 		j.toHaste++
 	default:
-		f.broke("%s: lost (%s, family %s), and no kill or lost answer explains it (its process was paused: %t): %+v", r.Key, r.FailureCode, family.Fate, paused,
-			family.Attempts[max(0, len(family.Attempts)-3):])
+		f.broke("%s: lost (%s, family %s), and no kill or lost answer explains it (its process was paused: %t, its client hung up: %t): %+v",
+			r.Key, r.FailureCode, family.Fate, paused, gone, family.Attempts[max(0, len(family.Attempts)-3):])
 	}
 }

@@ -115,6 +115,9 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 	e.did("%d after the event, %d of them refused", d.reads(announced), d.refused[announced].Load())
 	e.did("%d unanswered", d.unanswered.Load())
 	e.did("%d looks at the table answered %s late", late.count(), proxy.LateBy)
+	if d.served[untouched].Load() == 0 || d.refused[announced].Load() == 0 {
+		return errors.New("no read was served before a disconnect, or none refused after one: nothing was shown")
+	}
 	return nil
 }
 

@@ -35,7 +35,8 @@ import (
 var rewrapping = promise{
 	name: "rewrap", unit: "rows", usual: 1000, full: 10_000,
 	attacks: []attack{
-		{"all moved to another KMS key under reads, acquisitions and refreshes, with kill -9 half way, on two workers on LocalStack", rewrapDeployed},
+		{"all moved to another KMS key under reads, acquisitions and refreshes, with kill -9 half way, on two workers on LocalStack",
+			rewrapDeployed},
 		{"all moved to another key of the key file, likewise, on `tokenworker dev`", rewrapDev},
 	},
 }
@@ -61,8 +62,9 @@ type wrappingKeys interface {
 	// view opens the store past the workers, with these keys.
 	view(ctx context.Context, keys ...string) (*view, error)
 
-	// giveUp makes the former key useless to everybody, and returns the keys of a view that is to show it.
-	giveUp(ctx context.Context, former, current string) (keys []string, err error)
+	// giveUp makes the former key useless to everybody, and returns the keys of a view that is to show it, and the error that
+	// this key's sets are refused with there.
+	giveUp(ctx context.Context, former, current string) (keys []string, refusal, err error)
 }
 
 // How much goes on beside `tokenworker rewrap`.
@@ -107,8 +109,12 @@ func (m *move) run(ctx context.Context) error {
 	if stop(); err != nil {
 		return err
 	}
-	m.did("meanwhile %d reads, %d acquisitions, %d refreshes", m.reads.Load(), m.acquired.Load(), m.server.Totals().Posts-posts)
-	keys, err := m.keys.giveUp(ctx, m.former, m.current)
+	refreshes := m.server.Totals().Posts - posts
+	m.did("meanwhile %d reads, %d acquisitions, %d refreshes", m.reads.Load(), m.acquired.Load(), refreshes)
+	if m.reads.Load() == 0 || m.acquired.Load() == 0 || refreshes == 0 {
+		return errors.New("rows were not moved under reads, acquisitions and refreshes: nothing was shown")
+	}
+	keys, refusal, err := m.keys.giveUp(ctx, m.former, m.current)
 	if err != nil {
 		return err
 	}
@@ -117,8 +123,8 @@ func (m *move) run(ctx context.Context) error {
 		return err
 	}
 	defer last.close()
-	if _, err := last.openSet(ctx, before.Key, before.Fence, before.Sealed); err == nil {
-		return errors.New("the former key was given up, and opens what it has wrapped")
+	if _, err := last.openSet(ctx, before.Key, before.Fence, before.Sealed); !errors.Is(err, refusal) {
+		return fmt.Errorf("the former key was given up; opening what it has wrapped is to say %q, and says: %v", refusal, err) //nolint:errorlint // or nil
 	}
 	return m.readWithout(ctx)
 }

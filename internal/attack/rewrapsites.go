@@ -45,8 +45,8 @@ func (k kmsKeys) view(ctx context.Context, keys ...string) (*view, error) {
 }
 
 // giveUp disables the former key, which the view may go on asking for.
-func (k kmsKeys) giveUp(ctx context.Context, former, current string) ([]string, error) {
-	return []string{current, former}, k.cloud.disableKey(ctx, former)
+func (k kmsKeys) giveUp(ctx context.Context, former, current string) (keys []string, refusal, err error) {
+	return []string{current, former}, tokenworker.ErrKeyRefused, k.cloud.disableKey(ctx, former)
 }
 
 // rewrapDev moves rows of ten organizations, which share a data key each, from one key of the key file to another.
@@ -133,7 +133,7 @@ func (k fileKeys) view(ctx context.Context, keys ...string) (*view, error) {
 }
 
 // giveUp forgets the former key: the file is written without it next time.
-func (k fileKeys) giveUp(_ context.Context, former, current string) ([]string, error) {
+func (k fileKeys) giveUp(_ context.Context, former, current string) (keys []string, refusal, err error) {
 	delete(k.keys, former)
-	return []string{current}, nil
+	return []string{current}, tokenworker.ErrSealBroken, nil
 }

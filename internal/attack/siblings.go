@@ -88,13 +88,15 @@ type grant struct {
 // outcome is what became of an acquisition: it was stored, or rejected.
 type outcome struct {
 	kind events.Kind
-	at   time.Time // when it was announced
+	code events.Code // of a rejection
+	at   time.Time   // when it was announced
 }
 
 // telling is a disconnected event.
 type telling struct {
 	sequence uint64 // of the disconnect
 	reason   string
+	at       time.Time // when it was received
 }
 
 func (c *company) key(org string) tokenworker.Key {
@@ -158,7 +160,11 @@ func disconnectCompanies(ctx context.Context, e *env, n int) error {
 
 // note notes what the workers say.
 func (s *companies) note(n events.Notice) {
-	var data events.DisconnectedData // the data of every kind has a sequence
+	var data struct {
+		Sequence uint64      `json:"sequence"` // of every kind
+		Reason   string      `json:"reason"`   // of Disconnected
+		Code     events.Code `json:"code"`     // of Rejected
+	}
 	if json.Unmarshal(n.Data, &data) != nil {
 		return
 	}
@@ -167,10 +173,10 @@ func (s *companies) note(n events.Notice) {
 	switch n.Kind {
 	case events.Stored, events.Rejected:
 		if _, known := s.outcomes[data.Sequence]; !known {
-			s.outcomes[data.Sequence] = outcome{n.Kind, time.Now()}
+			s.outcomes[data.Sequence] = outcome{n.Kind, data.Code, time.Now()}
 		}
 	case events.Disconnected:
-		s.told[n.Key] = append(s.told[n.Key], telling{data.Sequence, data.Reason})
+		s.told[n.Key] = append(s.told[n.Key], telling{data.Sequence, data.Reason, time.Now()})
 	default:
 	}
 }
@@ -269,8 +275,13 @@ func (s *companies) disconnectRest(ctx context.Context, c *company) error {
 
 // overtake has a new organization connect while the provider cannot be asked about the company, another one disconnect and a third
 // one connect. So the grant of the first is older than the disconnect, lives on because of the third one's, and is stored when all
-// its siblings have long been marked.
+// its siblings have long been marked. Acquisitions of before are awaited, which would use up the failures.
 func (s *companies) overtake(ctx context.Context, c *company) error {
+	for sequence := range c.grants {
+		if _, err := s.outcome(ctx, sequence); err != nil {
+			return err
+		}
+	}
 	orgs := rand.Perm(companyOrgs)
 	if err := s.connectOrg(ctx, c, companyOrg(orgs[0])); err != nil {
 		return err
@@ -291,9 +302,10 @@ func (s *companies) overtake(ctx context.Context, c *company) error {
 }
 
 // connectOrg connects an organization: from then on its record holds a grant that no disconnect has ended. A grant that another
-// revocation has met on its way is given again.
+// revocation has met on its way is given again, so many times at most.
 func (s *companies) connectOrg(ctx context.Context, c *company, org string) error {
-	for {
+	const tries = 20
+	for range tries {
 		sequence, err := s.acquire(ctx, c, org, unnamed)
 		if err != nil {
 			return err
@@ -302,6 +314,7 @@ func (s *companies) connectOrg(ctx context.Context, c *company, org string) erro
 			return err
 		}
 	}
+	return fmt.Errorf("%s: %d acquisitions were rejected one after another", c.key(org), tries)
 }
 
 // unnamed is the company of an event whose publisher does not know it.

@@ -82,20 +82,43 @@ func (s *companies) judge(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.judgeGrants(&sum); err != nil {
-		return err
-	}
+	s.judgeGrants(&sum)
 	s.did("%d companies in %d organizations, %d acquisitions, %d of them refused by the provider, %d disconnects, %d kills",
 		len(s.all), companyOrgs, sum.acquired, sum.rejected, sum.disconnects, s.kills)
-	s.did("%d connections ended with a sibling, %d of them stored long after that, %d newer ones kept, %d of which a revocation had met "+
-		"on their way", sum.siblings, sum.late, sum.kept, sum.dead)
+	s.did("%d connections ended with a sibling, %d newer ones kept, %d of which a revocation had met on their way", sum.siblings,
+		sum.kept, sum.dead)
+	s.did("%d acquisitions held up, %d of them stored when all siblings had been announced as disconnected", sum.heldUp, sum.late)
 	s.did("%d companies left with no grant alive, after %d revocations", sum.over, s.server.Totals().Revocations)
 	s.did("%d reads served, %d refused, %d unanswered", s.served.Load(), s.refused.Load(), s.unanswered.Load())
-	return nil
+	return s.tried(&sum)
 }
 
 // verdicts are counts for the report.
-type verdicts struct{ acquired, rejected, disconnects, siblings, late, kept, dead, over int }
+type verdicts struct{ acquired, rejected, disconnects, siblings, heldUp, late, kept, dead, over int }
+
+// tried returns an error unless every case was tried that the companies are enough for.
+func (s *companies) tried(sum *verdicts) error {
+	for _, v := range [...]struct {
+		what  string
+		count int
+	}{
+		{"companies are left with nobody connected", sum.over},
+		{"connections ended with a sibling", sum.siblings},
+		{"reads were served", int(s.served.Load())},
+		{"reads were refused", int(s.refused.Load())},
+	} {
+		if v.count == 0 {
+			return fmt.Errorf("no %s: the attack does not try that", v.what)
+		}
+	}
+	switch {
+	case len(s.all) > 1 && sum.kept == 0:
+		return errors.New("no newer connection was kept: the attack does not try that")
+	case len(s.all) > int(endsOvertaken) && sum.late == 0:
+		return fmt.Errorf("%d acquisitions were held up, and none came after its siblings' ends: the attack does not try that", sum.heldUp)
+	}
+	return nil
+}
 
 // judgeOrg judges one connection.
 func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *company, org string, sum *verdicts) error {
@@ -105,6 +128,9 @@ func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *
 		case c.grants[sequence].org != org:
 		case s.outcomes[sequence].kind == events.Rejected:
 			sum.rejected++
+			if err := s.judgeRejected(c, sequence); err != nil {
+				return err
+			}
 		case first == 0:
 			first, last = sequence, sequence
 		default:
@@ -142,7 +168,10 @@ func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *
 			sum.siblings++
 		}
 		if org == lateOrg {
-			sum.late++
+			sum.heldUp++
+			if s.outcomes[last].at.After(s.allTold(c, end)) {
+				sum.late++
+			}
 		}
 		return nil
 	}
@@ -167,6 +196,34 @@ func (s *companies) judgeOrg(ctx context.Context, v *view, r *client.Reader, c *
 	return nil
 }
 
+// judgeRejected judges an acquisition that was rejected, of which there is one reason: the provider refused its token.
+func (s *companies) judgeRejected(c *company, sequence uint64) error {
+	o, k := s.outcomes[sequence], c.key(c.grants[sequence].org)
+	family, err := s.server.Family(c.grants[sequence].token)
+	if err != nil {
+		return fmt.Errorf("looking a grant up: %w", err)
+	}
+	switch ended := family.Revoked; {
+	case o.code != events.CodeTokenRefused:
+		s.broke("%s: acquisition %d was rejected as %s", k, sequence, o.code)
+	case ended.IsZero() || ended.After(o.at):
+		s.broke("%s: acquisition %d was rejected as %s, and its grant was good", k, sequence, o.code)
+	}
+	return nil
+}
+
+// allTold is when the last connection of a company, lateOrg's apart, was announced as ended by a disconnect.
+func (s *companies) allTold(c *company, disconnect uint64) (at time.Time) {
+	for o := range companyOrgs {
+		for _, t := range s.told[c.key(companyOrg(o))] {
+			if t.sequence == disconnect && t.at.After(at) {
+				at = t.at
+			}
+		}
+	}
+	return at
+}
+
 // shows is within what the index shows a connection to whoever is about to revoke another of its company.
 const shows = 10 * time.Second
 
@@ -174,7 +231,7 @@ const shows = 10 * time.Second
 const reasonSibling = "sibling"
 
 // judgeGrants asks the provider's ledger: where nobody is connected any more, no grant lives.
-func (s *companies) judgeGrants(sum *verdicts) error {
+func (s *companies) judgeGrants(sum *verdicts) {
 	alive := map[string]int{}
 	for f := range s.server.Families() {
 		if len(f.Live)+len(f.LiveAccess) > 0 {
@@ -194,8 +251,4 @@ func (s *companies) judgeGrants(sum *verdicts) error {
 			s.broke("%s: was disconnected everywhere, and %d grants live at the provider", c.id, alive[c.id])
 		}
 	}
-	if sum.over == 0 || sum.over == len(s.all) && len(s.all) > 1 {
-		return fmt.Errorf("of %d companies %d have nobody connected: the attack tries one case only", len(s.all), sum.over)
-	}
-	return nil
 }

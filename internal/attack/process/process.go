@@ -55,6 +55,9 @@ func Start(ctx context.Context, p Program) (*Process, error) {
 // PID is its process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// Signal sends a signal to the process. Once it has ended, the error is [os.ErrProcessDone], and nobody else gets the signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) } //nolint:wrapcheck // says what failed
+
 // Ended is closed once the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
