@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,17 @@ func TestAProcessEndsWithItsContext(t *testing.T) {
 	p := shell(ctx, t, "trap '' TERM INT; echo ready"+wait)
 	cancel()
 	<-p.Ended()
+}
+
+func TestSignalReachesNobodyOnceTheProcessHasEnded(t *testing.T) {
+	p := shell(t.Context(), t, "trap 'exit 0' USR1; echo ready"+wait)
+	if err := p.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Ended()
+	if err := p.Signal(syscall.SIGUSR1); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("Signal: %v", err)
+	}
 }
 
 func TestVisibleShowsArgumentsAndEnvironment(t *testing.T) {
