@@ -20,10 +20,21 @@ import (
 
 // Store is what an eraser asks of a store. Methods are safe for concurrent use.
 type Store interface {
+	Rows
+	Retained
+}
+
+// Rows are the store's part that holds connections.
+type Rows interface {
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
 	Update(ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule) (tokenworker.Record, tokenworker.Verdict, error)
 	Records(ctx context.Context, orgID string) iter.Seq2[tokenworker.Record, error]
+}
+
+// Retained is the store's part that holds older sets of connections.
+type Retained interface {
+	// DropRetained removes those of a connection's retained sets that are not newer than a stamp.
 	DropRetained(ctx context.Context, k tokenworker.Key, until tokenworker.Stamp) error
 }
 

@@ -70,7 +70,9 @@ func TestEachMessageIsHandledOnceAndNoMoreThanTheLimitAtOnce(t *testing.T) {
 	var handled, under, most atomic.Int64
 	err := subscription(js, limit, func(_ context.Context, msg jetstream.Msg) error {
 		defer under.Add(-1)
-		for at, now := most.Load(), under.Add(1); now > at && !most.CompareAndSwap(at, now); at = most.Load() {
+		now, at := under.Add(1), most.Load()
+		for now > at && !most.CompareAndSwap(at, now) {
+			at = most.Load()
 		}
 		if handled.Add(1) == n {
 			stop()
