@@ -123,8 +123,10 @@ func (m *move) run(ctx context.Context) error {
 		return err
 	}
 	defer last.close()
-	if _, err := last.openSet(ctx, before.Key, before.Fence, before.Sealed); !errors.Is(err, refusal) {
-		return fmt.Errorf("the former key was given up; opening what it has wrapped is to say %q, and says: %v", refusal, err) //nolint:errorlint // or nil
+	if _, err := last.openSet(ctx, before.Key, before.Fence, before.Sealed); err == nil {
+		return errors.New("the former key was given up, and opens what it has wrapped")
+	} else if !errors.Is(err, refusal) {
+		return fmt.Errorf("the former key was given up, and what it has wrapped does not open for another reason: %w", err)
 	}
 	return m.readWithout(ctx)
 }
