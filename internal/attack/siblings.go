@@ -111,7 +111,7 @@ type ending int
 const (
 	endsOpen      ending = iota
 	endsForGood          // nobody is connected any more
-	endsOvertaken        // an acquisition is applied long after a disconnect that it comes before
+	endsOvertaken        // an acquisition is applied after a disconnect that it comes before
 )
 
 // endings are those of the companies, in turn.
@@ -277,8 +277,9 @@ func (s *companies) disconnectRest(ctx context.Context, c *company) error {
 }
 
 // overtake has a new organization connect while the provider cannot be asked about the company, another one disconnect and a third
-// one connect. So the grant of the first is older than the disconnect, lives on because of the third one's, and is stored when all
-// its siblings have long been marked, unless another acquisition that is still on its way uses up the failures: allTold measures it.
+// one connect. So the grant of the first is older than the disconnect, lives on because of the third one's, and is stored late:
+// after all its siblings have been marked, unless the sweeps that mark them were killed meanwhile, or another acquisition used up the
+// failures. The judge counts how often it was.
 func (s *companies) overtake(ctx context.Context, c *company) error {
 	orgs := rand.Perm(companyOrgs)
 	if err := s.connectOrg(ctx, c, companyOrg(orgs[0])); err != nil {
