@@ -256,14 +256,23 @@ func (r *rig) count(stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-// forgetMessageIDs makes the stream of announcements forget its message ids.
+// forgetMessageIDs makes the stream of announcements forget its message ids: it has when it takes a later one again.
 func (r *rig) forgetMessageIDs() {
 	r.t.Helper()
 	s, err := r.js.Stream(r.t.Context(), streams.Out)
 	must(r.t, err)
+	probe := func() (isNew bool) {
+		ack, err := r.js.Publish(r.t.Context(), "tokens.v1.event.probe", nil, jetstream.WithMsgID("probe"))
+		must(r.t, err)
+		if !ack.Duplicate {
+			must(r.t, s.DeleteMsg(r.t.Context(), ack.Sequence))
+		}
+		return !ack.Duplicate
+	}
+	probe()
 	c := s.CachedInfo().Config
 	c.Duplicates = 100 * time.Millisecond
 	_, err = r.js.UpdateStream(r.t.Context(), c)
 	must(r.t, err)
-	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // the server drops ids by its own clock, and tells nobody
+	r.eventually("the stream forgets message ids", probe)
 }
