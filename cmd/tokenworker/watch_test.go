@@ -41,8 +41,12 @@ func TestAWorkerIsSeenByWhatItDoes(t *testing.T) {
 			if _, err := cons.Fetch(1, jetstream.FetchContext(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			if err := js.Conn().Flush(); err != nil {
-				t.Fatal(err)
+			for waiting := 0; waiting == 0; { // the server takes the request up in its own time
+				info, err := cons.Info(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				waiting = info.NumWaiting
 			}
 		}, want: errWorker},
 		{name: "one is given something between two looks", after: func(t *testing.T, js jetstream.JetStream) {
