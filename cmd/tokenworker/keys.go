@@ -120,12 +120,12 @@ func retire(ctx context.Context, t *target, kid string) error {
 	if err != nil {
 		return err
 	}
-	for _, stream := range []string{streams.In, streams.Parked, streams.DLQ} {
-		n, err := sealedTo(ctx, js, stream, kid)
+	for _, stream := range sealedStreams() {
+		sealed, err := sealedByKey(ctx, js, stream)
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		if n := sealed[kid]; n > 0 {
 			return fmt.Errorf("%s in %s is sealed to the key %s: wait until it is handled; dead letters go after 14 days",
 				count(n, "message", "messages"), stream, kid)
 		}
@@ -144,17 +144,21 @@ func retire(ctx context.Context, t *target, kid string) error {
 	return err
 }
 
-// sealedTo counts the messages of a stream that are sealed to a key.
-func sealedTo(ctx context.Context, js jetstream.JetStream, stream, kid string) (n int, err error) {
+// sealedStreams hold messages that are sealed to event keys.
+func sealedStreams() []string { return []string{streams.In, streams.Parked, streams.DLQ} }
+
+// sealedByKey counts the messages of a stream by the id of the event key that they are sealed to.
+func sealedByKey(ctx context.Context, js jetstream.JetStream, stream string) (map[string]int, error) {
+	counts := make(map[string]int)
 	for m, err := range messages(ctx, js, stream) {
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		if keyIDOf(m.Data) == kid {
-			n++
+		if kid := keyIDOf(m.Data); kid != "" {
+			counts[kid]++
 		}
 	}
-	return n, nil
+	return counts, nil
 }
 
 // keyIDOf is the key that a stored message, an event or a dead letter, is sealed to; empty when it is sealed to none.

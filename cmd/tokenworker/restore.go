@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -188,17 +189,17 @@ func (p parts) warnOfLostKeys(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	lost := make(map[string]int)
-	for _, stream := range []string{streams.In, streams.Parked, streams.DLQ} {
-		for m, err := range messages(ctx, p.js, stream) {
-			if err != nil {
-				return err
-			}
-			if kid := keyIDOf(m.Data); kid != "" && !slices.ContainsFunc(keys, func(k tokenworker.WrappedKey) bool {
-				return k.Name == events.KeyKind+"/"+kid
-			}) {
-				lost[kid]++
-			}
+	for _, stream := range sealedStreams() {
+		sealed, err := sealedByKey(ctx, p.js, stream)
+		if err != nil {
+			return err
 		}
+		for kid, n := range sealed {
+			lost[kid] += n
+		}
+	}
+	for _, k := range keys {
+		delete(lost, strings.TrimPrefix(k.Name, events.KeyKind+"/"))
 	}
 	for _, kid := range slices.Sorted(maps.Keys(lost)) {
 		log.WarnContext(ctx, "messages are sealed to an event key that the restored store lacks, and do not open",
