@@ -39,12 +39,9 @@ func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Ru
 // erased is the record after an erasure that has kept these of the sets which wait for their revocation.
 func (r *Record) erased(kept [][]byte, remove time.Time) Record {
 	if r.Status == Disconnecting && len(kept) == 0 {
-		next := r.tombstone(remove)
+		next := r.givenUp(remove)
 		if len(r.Revoke) > 0 {
 			next.FailureCode = cmp.Or(r.FailureCode, codeErased)
-		}
-		if len(next.Owed) > 0 { // DueWhileOwed
-			next.DueAt = r.RevokeAt
 		}
 		return next
 	}
@@ -57,6 +54,15 @@ func (r *Record) erased(kept [][]byte, remove time.Time) Record {
 		next.Revoking, next.RevokeAt, next.RevokeSince = nil, time.Time{}, time.Time{}
 	}
 	if len(next.Owed) > 0 && next.Due().IsZero() { // DueWhileOwed
+		next.DueAt = r.RevokeAt
+	}
+	return next
+}
+
+// givenUp is the tombstone of a record whose revocations are waited for no more.
+func (r *Record) givenUp(remove time.Time) Record {
+	next := r.tombstone(remove)
+	if len(next.Owed) > 0 { // DueWhileOwed
 		next.DueAt = r.RevokeAt
 	}
 	return next

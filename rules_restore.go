@@ -73,10 +73,6 @@ func Sparing(at Stamp, remove time.Time) Rule {
 		if r.Status != Disconnecting || r.Stamp != at {
 			return *r, Stale, nil
 		}
-		next := r.tombstone(remove)
-		if len(next.Owed) > 0 { // DueWhileOwed
-			next.DueAt = r.RevokeAt
-		}
-		return next, Applied, nil
+		return r.givenUp(remove), Applied, nil
 	})
 }

@@ -162,12 +162,17 @@ func (r *erasure) left(ctx context.Context, until time.Time) (n int, err error) 
 // entomb leaves a tombstone of each connection, whatever was revoked, drops older sets beside newer ones, and counts both.
 // Stores remove retained older sets in the step that makes a row a tombstone; beside a newer grant they are dropped here.
 func (r *erasure) entomb(ctx context.Context) error {
-	if err := r.each(ctx, r.pending, r.entombOne); err != nil {
-		return err
-	}
-	retained := func(rec *tokenworker.Record) bool { return rec.Retained }
-	if err := r.each(ctx, retained, func(ctx context.Context, rec tokenworker.Record) error {
-		return r.store.DropRetained(ctx, rec.Key, r.Stamp)
+	holds := func(rec *tokenworker.Record) bool { return rec.Retained || r.pending(rec) }
+	if err := r.each(ctx, holds, func(ctx context.Context, rec tokenworker.Record) error {
+		if r.pending(&rec) {
+			if err := r.entombOne(ctx, rec); err != nil {
+				return err
+			}
+		}
+		if rec.Retained {
+			return r.store.DropRetained(ctx, rec.Key, r.Stamp)
+		}
+		return nil
 	}); err != nil {
 		return err
 	}
