@@ -74,13 +74,8 @@ func readDisconnecting(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer f.close()
-	var g errgroup.Group
-	g.SetLimit(16)
-	for i := range n {
-		g.Go(func() error { return f.acquire(ctx, acmeKey(i), 0, time.Hour) })
-	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("acquiring: %w", err)
+	if err := f.acquireAll(ctx, n, acmeKey, time.Hour); err != nil {
+		return err
 	}
 	d := &disconnecting{env: e, replicas: f, moments: make([]atomic.Int32, n)}
 	for range readersAnywhere + disconnectedAtOnce {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/access"
 	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
@@ -202,7 +204,7 @@ func (f *replicas) awaitReads(ctx context.Context) error {
 			return false, err //nolint:wrapcheck // our own
 		}
 		defer sub.Unsubscribe() //nolint:errcheck // it is looked at no more
-		if err := nc.PublishRequest("$SRV.PING.tokenworker", inbox, nil); err != nil {
+		if err := nc.PublishRequest(access.PingSubject, inbox, nil); err != nil {
 			return false, err //nolint:wrapcheck // our own
 		}
 		for range f.workers {
@@ -285,6 +287,19 @@ func (f *replicas) acquire(ctx context.Context, k tokenworker.Key, ago, left tim
 		return fmt.Errorf("making an event: %w", err)
 	}
 	return f.publish(ctx, m, events.Stored)
+}
+
+// acquireAll is acquire for n connections, whose tokens have so much time left, some at once.
+func (f *replicas) acquireAll(ctx context.Context, n int, key func(i int) tokenworker.Key, left time.Duration) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for i := range n {
+		g.Go(func() error { return f.acquire(ctx, key(i), 0, left) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("acquiring: %w", err)
+	}
+	return nil
 }
 
 // publish publishes an event and waits for what must come of it.

@@ -77,7 +77,7 @@ const (
 )
 
 func (m *move) run(ctx context.Context) error {
-	if err := m.fill(ctx); err != nil {
+	if err := m.acquireAll(ctx, m.n, m.key, 12*time.Hour); err != nil { // longer than the attack
 		return err
 	}
 	first, err := m.keys.view(ctx, m.former)
@@ -129,19 +129,6 @@ func (m *move) run(ctx context.Context) error {
 		return fmt.Errorf("the former key was given up, and what it has wrapped does not open for another reason: %w", err)
 	}
 	return m.readWithout(ctx)
-}
-
-// fill stores n rows, whose tokens live longer than the attack.
-func (m *move) fill(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(32)
-	for i := range m.n {
-		g.Go(func() error { return m.acquire(ctx, m.key(i), 0, 12*time.Hour) })
-	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("acquiring: %w", err)
-	}
-	return nil
 }
 
 // restart ends the workers in order and starts them with other keys.
