@@ -71,6 +71,7 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 	}
 	made.circuit = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: id, MaxRequests: 1, Timeout: circuitOpen, ReadyToTrip: func(gobreaker.Counts) bool { return made.mustTrip() },
+		IsExcluded: func(err error) bool { return errors.Is(err, errNotSent) },
 	})
 	l.byID[id] = made
 	return made
@@ -81,9 +82,10 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 func (l *limit) note(what cause, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		clear(l.failing)
-	} else if len(l.failing) < tripAfter {
+	case errors.Is(err, errNoAnswer) && len(l.failing) < tripAfter:
 		l.failing[what] = struct{}{}
 	}
 }
@@ -94,8 +96,8 @@ func (l *limit) mustTrip() bool {
 	return len(l.failing) >= tripAfter
 }
 
-// enter waits for a turn at the provider. The caller says how the request ended by done. It fails with errPaused, or when ctx
-// ends.
+// enter waits for a turn at the provider. The caller says how the request ended by done; the zero Answer says that none was
+// sent. It fails with errPaused, or when ctx ends.
 func (l *limits) enter(ctx context.Context, what cause, p provider.Policy) (done func(provider.Answer), err error) {
 	li := l.of(what.key.ProviderID, p)
 	select {
@@ -114,19 +116,26 @@ func (l *limits) enter(ctx context.Context, what cause, p provider.Policy) (done
 		return nil, errPaused
 	}
 	return func(a provider.Answer) {
-		err := circuitError(a)
+		err := health(a)
 		li.note(what, err)
 		report(err)
 		leave()
 	}, nil
 }
 
-var errNoAnswer = errors.New("no answer")
+// What an answer says of the provider's health, if not that it answers.
+var (
+	errNoAnswer = errors.New("no answer")
+	errNotSent  = errors.New("nothing was sent") // so it says nothing, and the circuit's next try is still to come
+)
 
-// circuitError tells an answer that speaks for the provider's health from one that does not.
-func circuitError(a provider.Answer) error {
-	if a.Outcome == provider.Unknown || a.Code == provider.CodeUnreachable || a.Code == provider.CodeTLSFailed {
+// health tells whether the provider answered (nil), did not, or was not asked.
+func health(a provider.Answer) error {
+	switch {
+	case a.Outcome == provider.Unknown, a.Code == provider.CodeUnreachable, a.Code == provider.CodeTLSFailed:
 		return errNoAnswer
+	case a.Outcome != provider.OK && a.Status == 0:
+		return errNotSent
 	}
 	return nil
 }

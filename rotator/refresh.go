@@ -139,11 +139,13 @@ func (r *Rotator) spend(
 	if err != nil {
 		return err
 	}
-	answer := provider.Answer{}
+	var answer provider.Answer // zero until something is sent
 	defer func() { done(answer) }()
 
-	if answer = r.providers.Prepare(ctx, rec.Key); answer.Outcome != provider.OK {
-		return r.postpone(ctx, rec, string(answer.Code), r.cfg.Now().Add(max(answer.RetryAfter, backoff(rec.Key, rec.Failures+1))))
+	if prepared := r.providers.Prepare(ctx, rec.Key); prepared.Outcome != provider.OK {
+		answer = prepared
+		return r.postpone(ctx, rec, string(prepared.Code),
+			r.cfg.Now().Add(max(prepared.RetryAfter, backoff(rec.Key, rec.Failures+1))))
 	}
 	from := rec.Fence
 	seal, err := r.sealer.Prepare(ctx, rec.Key, from.Next())
