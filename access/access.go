@@ -57,6 +57,9 @@ type Config struct {
 	// Grace is how long Run waits, after its context has ended, for what is under way; default 25 s.
 	Grace time.Duration
 
+	// Metadata is what each process says of itself to whoever asks on [InfoSubject].
+	Metadata map[string]string
+
 	Audit      Audit                 // default: none
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: a registry of its own

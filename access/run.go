@@ -21,14 +21,19 @@ const (
 	contractVersion = "1.0.0"
 )
 
-// PingSubject is where every process that answers reads says that it does (NATS services, ADR-32).
-const PingSubject = "$SRV.PING." + serviceName
+// Every process that answers reads says on PingSubject that it does, and on InfoSubject what [Config] gave it to say of
+// itself (NATS services, ADR-32).
+const (
+	PingSubject = "$SRV.PING." + serviceName
+	InfoSubject = "$SRV.INFO." + serviceName
+)
 
 // Run answers requests that come over nc, a connection of nobody else's, until ctx ends. Then it takes no more, answers
 // those under way within the grace, and leaves nc open. Replicas share the requests.
 func (s *Service) Run(ctx context.Context, nc *nats.Conn) error {
 	service, err := micro.AddService(nc, micro.Config{
 		Name: serviceName, Version: contractVersion, Description: "gives access tokens, each sealed to whoever asks",
+		Metadata: s.cfg.Metadata,
 	})
 	if err != nil {
 		return fmt.Errorf("adding the service: %w", err)

@@ -59,6 +59,9 @@ func (f *KeyFile) add(id string, key []byte) error {
 	return nil
 }
 
+// KeyIDs are the ids of all keys that it unwraps with.
+func (f *KeyFile) KeyIDs() []string { return slices.Collect(maps.Keys(f.keys)) }
+
 // GenerateDataKey implements [tokenworker.KeyService].
 func (f *KeyFile) GenerateDataKey(ctx context.Context, encryptionContext map[string]string) (tokenworker.DataKey, error) {
 	if err := ctx.Err(); err != nil {

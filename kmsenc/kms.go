@@ -98,6 +98,9 @@ func (k *KMS) pin(ctx context.Context, id string) (arn string, err error) {
 	return arn, nil
 }
 
+// KeyIDs are the ARNs of all keys that it unwraps with.
+func (k *KMS) KeyIDs() []string { return slices.Clone(k.pins) }
+
 // boundClient gives the SDK's own HTTP client timeouts and a pool for bursts.
 func boundClient(o *kms.Options) {
 	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {

@@ -14,9 +14,15 @@ import (
 // errNotConfirmed ends a command that was not confirmed, before it has done anything.
 var errNotConfirmed = errors.New("not confirmed; nothing was done")
 
-// yesFlag is the confirmation of what cannot be taken back.
+// yesFlag is the confirmation of what cannot be taken back. It has no environment variable, and neither has any flag that
+// says what such a command is about: what is left over in an environment must not destroy anything.
 func yesFlag(to *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Sources: env("yes"), Destination: to, Usage: "do it without asking"}
+	return &cli.BoolFlag{Name: "yes", Destination: to, Usage: "do it without asking"}
+}
+
+// dryRunFlag is its opposite.
+func dryRunFlag(to *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Destination: to, Usage: "only show what would be done"}
 }
 
 // confirm has the user type a word before something that cannot be undone. Where nobody can be asked, --yes is needed.

@@ -123,7 +123,7 @@ func (d *deployment) openStore(ctx context.Context) (store, func() error, error)
 func (d *deployment) knownProviders() ([]provider.Source, error) { return nil, nil }
 
 // openKeyService resolves the KMS keys.
-func (d *deployment) openKeyService(ctx context.Context) (tokenworker.KeyService, error) {
+func (d *deployment) openKeyService(ctx context.Context) (keyService, error) {
 	c, err := awsConfig(ctx)
 	if err != nil {
 		return nil, err

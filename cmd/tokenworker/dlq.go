@@ -47,7 +47,7 @@ func (a *app) dlqCommand() *cli.Command {
 				Name: "replay", Usage: "have the dead letters SEQ..., or all of a code, handled again",
 				ArgsUsage: "[SEQ...]",
 				Flags: []cli.Flag{&cli.StringFlag{
-					Name: "code", Sources: env("code"), Destination: &flags.code,
+					Name: "code", Destination: &flags.code, // an argument alone, since disconnects are among what is replayed
 					Usage: "replay every dead letter that was refused with `CODE`",
 				}},
 				ArgValidator: anyArguments,

@@ -31,7 +31,7 @@ func (d dataDir) openStore(ctx context.Context) (store, func() error, error) {
 }
 
 // openKeyService reads the key file.
-func (d dataDir) openKeyService(context.Context) (tokenworker.KeyService, error) {
+func (d dataDir) openKeyService(context.Context) (keyService, error) {
 	if err := d.inUse(); err != nil {
 		return nil, err
 	}

@@ -33,9 +33,6 @@ func (a *app) eraseCommand() *cli.Command {
 			"leaves a tombstone of each connection, overwrites the messages about it in every stream and publishes a receipt. " +
 			"A person's connections are found by --subject and erased one by one.",
 		Flags: append(append(e.chosen.flags(),
-			&cli.BoolFlag{
-				Name: "dry-run", Sources: env("dry-run"), Destination: &e.dry, Usage: "only show what would be erased",
-			},
 			&cli.StringFlag{
 				Name: "reason", Sources: env("reason"), Destination: &e.reason, Usage: "snake_case `WORD` for the receipt",
 			},
@@ -46,7 +43,7 @@ func (a *app) eraseCommand() *cli.Command {
 			&cli.BoolFlag{
 				Name: "wait", Sources: env("wait"), Destination: &e.wait, Usage: "wait for the receipts, and show the progress",
 			},
-			yesFlag(&e.yes), jsonFlag(&e.json),
+			dryRunFlag(&e.dry), yesFlag(&e.yes), jsonFlag(&e.json),
 		), e.target.flags()...),
 		ArgValidator: anyArguments,
 		Action: a.onTarget(&e.target, func(ctx context.Context, c *cli.Command, t *target) error {

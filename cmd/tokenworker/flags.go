@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// env names the environment variable of a flag. Every flag has one.
+// env names the environment variable of a flag. Every flag has one, but for those that must be meant: see yesFlag.
 func env(flag string) cli.ValueSourceChain {
 	return cli.EnvVars("TOKENWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))
 }

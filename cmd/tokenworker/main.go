@@ -67,7 +67,8 @@ func (a *app) root() *cli.Command {
 		Version: buildVersion(),
 		Description: "Start with `tokenworker demo`, which shows the whole story in a temporary folder, or with " +
 			"`tokenworker dev`, a worker with everything it needs in one process.\n\n" +
-			"Every flag can be given as an environment variable: --data-dir as TOKENWORKER_DATA_DIR.\n" +
+			"Every flag can be given as an environment variable: --data-dir as TOKENWORKER_DATA_DIR. Not so what says " +
+			"what to destroy, and that it is meant: see the command's help.\n" +
 			"Exit codes: 0 it worked, 1 it did not, 2 wrong use.",
 		Flags:                           a.logFlags(),
 		Before:                          a.openLog,

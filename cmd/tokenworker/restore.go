@@ -36,8 +36,7 @@ func (a *app) restoreCommand() *cli.Command {
 			"from being posted before the last resort. It needs the workers' rights and their --providers. It may be interrupted " +
 			"and run again.",
 		Flags: append(append([]cli.Flag{
-			&cli.BoolFlag{Name: "dry-run", Sources: env("dry-run"), Destination: &flags.dryRun, Usage: "only show what would be done"},
-			yesFlag(&flags.yes), jsonFlag(&flags.json),
+			dryRunFlag(&flags.dryRun), yesFlag(&flags.yes), jsonFlag(&flags.json),
 		}, flags.worker.rotationFlags()...), flags.target.flags()...),
 		Action: a.onTarget(&flags.target, func(ctx context.Context, _ *cli.Command, t *target) error {
 			if !flags.dryRun {

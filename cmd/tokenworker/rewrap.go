@@ -21,20 +21,25 @@ func (a *app) rewrapCommand() *cli.Command {
 	var flags struct {
 		target targetFlags
 		check  bool
+		blind  bool
 		rate   float64
 		json   bool
 	}
 	return &cli.Command{
 		Name: "rewrap", Usage: "wrap again what former KMS keys wrap, under the current one", Category: "Operation",
 		Description: "Run it beside workers that have been started with the new key first and the former ones after it " +
-			"(--kms-key new --kms-key former), and give it the same keys; embedded, the key file says them. It may be stopped at " +
-			"any time and goes on when run again. No key and no token is decrypted on the way. With --check it counts what is " +
+			"(--kms-key new --kms-key former), and give it the same keys; embedded, the key file says them. It asks the workers, and " +
+			"does nothing while one does not know all of them. It may be stopped at any time and goes on when run again. No key and no token is decrypted on the way. With --check it counts what is " +
 			"left, and fails when there is something, or token sets wait in the rescue stream.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "check", Sources: env("check"), Destination: &flags.check, Usage: "only count what is left"},
 			&cli.FloatFlag{
 				Name: "rate", Sources: env("rate"), Destination: &flags.rate, Value: 100,
 				Usage: "`NUMBER` of records wrapped again in a second, at most",
+			},
+			&cli.BoolFlag{
+				Name: "unasked", Destination: &flags.blind,
+				Usage: "do not ask the workers whether they know the keys; those that answer no reads cannot be asked",
 			},
 			jsonFlag(&flags.json),
 		}, flags.target.flags()...),
@@ -59,6 +64,11 @@ func (a *app) rewrapCommand() *cli.Command {
 					return err
 				}
 				return a.checkWrapping(ctx, s, js, wrapper, flags.json)
+			}
+			if !flags.blind {
+				if err := askWorkers(ctx, t, service); err != nil {
+					return err
+				}
 			}
 			trail, err := t.trail(ctx)
 			if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,11 @@ func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 	t.Parallel()
 	server := natstest.Start(t)
 	p := newDeployment(t, server.ClientURL())
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("any"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.env = append(p.env, "TOKENWORKER_ACCESS_USER=access", "TOKENWORKER_ACCESS_PASSWORD_FILE="+password)
 	p.must("", "setup", "--replicas", "1")
 	worker := p.start("run")
 	worker.await("working")
@@ -22,11 +28,15 @@ func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 		p.must("canary-token", "publish", "acquired", c, "--wait")
 	}
 	p.must("", "publish", "disconnect", "acme:gusto:company-2", "--wait")
-	worker.stop()
 
 	former, current, own := p.setting("TOKENWORKER_KMS_KEY"), localstack.Key(t), localstack.Key(t)
 	moved := *p
 	moved.env = append(moved.env, "TOKENWORKER_KMS_KEY="+current+","+former)
+	if o := moved.run("", "rewrap"); o.code != 1 || !strings.Contains(o.stderr, "does not know the key arn:") {
+		t.Errorf("while a worker does not know the new key: exit code %d, stderr %q", o.code, o.stderr)
+	}
+	p.must("", "keys", "show") // unwraps the event key, which is as it was
+	worker.stop()
 	worker = moved.start("run")
 	worker.await("working")
 	moved.must("canary-token", "publish", "acquired", "acme:gusto:company-3", "--wait") // under the new key
@@ -72,7 +82,21 @@ func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 	}
 	o = alone.run("", "rewrap", "--check", "--json", "--org-kms-keys", file)
 	expectFields(t, object(t, o.stdout), map[string]any{"key_id": current, "records": 1, "sets": 1, "keys": 1})
-	alone.must("", "rewrap", "--org-kms-keys", file)
+	if o := alone.run("", "rewrap", "--org-kms-keys", file); o.code != 1 || !strings.Contains(o.stderr, "does not know the key") {
+		t.Errorf("while a worker does not know an organization's key: exit code %d, stderr %q", o.code, o.stderr)
+	}
+	if worker.stop() != 0 || strings.Contains(worker.output(), "canary") {
+		t.Error("the worker has failed, or shown a token")
+	}
+	mute := alone // answers no reads
+	mute.env = append(slices.Clone(alone.env), "TOKENWORKER_ACCESS_USER=", "TOKENWORKER_ACCESS_PASSWORD_FILE=",
+		"TOKENWORKER_ORG_KMS_KEYS="+file)
+	worker = mute.start("run")
+	worker.await("working")
+	if o := alone.run("", "rewrap", "--org-kms-keys", file); o.code != 1 || !strings.Contains(o.stderr, "--unasked") {
+		t.Errorf("beside a worker that cannot be asked: exit code %d, stderr %q", o.code, o.stderr)
+	}
+	alone.must("", "rewrap", "--org-kms-keys", file, "--unasked")
 	alone.must("", "rewrap", "--check", "--org-kms-keys", file)
 	if worker.stop() != 0 || strings.Contains(worker.output(), "canary") {
 		t.Error("the worker has failed, or shown a token")

@@ -12,7 +12,8 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// selection says whose data a command is about: one connection, an organization or a person.
+// selection says whose data a command is about: one connection, an organization or a person. Only arguments and flags say it,
+// since `erase` is among the commands.
 type selection struct {
 	key                  tokenworker.Key // its company is missing where an organization is meant
 	org, subject, issuer string
@@ -21,14 +22,14 @@ type selection struct {
 func (s *selection) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
-			Name: "org", Sources: env("org"), Destination: &s.org, Usage: "`ID` of the organization, instead of KEY",
+			Name: "org", Destination: &s.org, Usage: "`ID` of the organization, instead of KEY",
 		},
 		&cli.StringFlag{
-			Name: "subject", Sources: env("subject"), Destination: &s.subject,
+			Name: "subject", Destination: &s.subject,
 			Usage: "`ID` of the person who granted access, as the provider names it, instead of KEY",
 		},
 		&cli.StringFlag{
-			Name: "issuer", Sources: env("issuer"), Destination: &s.issuer,
+			Name: "issuer", Destination: &s.issuer,
 			Usage: "`URL` of the issuer that --subject is an id of, where tokens came with one",
 		},
 	}

@@ -41,6 +41,12 @@ type keyStore interface {
 	kmsenc.KeyStore
 }
 
+// keyService wraps data keys, and names those that it unwraps with.
+type keyService interface {
+	tokenworker.KeyService
+	KeyIDs() []string
+}
+
 // epochs numbers the streams of events that there have been.
 type epochs interface {
 	Epoch(ctx context.Context) (uint64, error)
@@ -51,7 +57,7 @@ type epochs interface {
 // part of it, so that a command touches, and needs the rights for, only what it uses.
 type backend interface {
 	openStore(ctx context.Context) (store, func() error, error)
-	openKeyService(ctx context.Context) (tokenworker.KeyService, error)
+	openKeyService(ctx context.Context) (keyService, error)
 	knownProviders() ([]provider.Source, error)
 	connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error)
 	fmt.Stringer
@@ -63,7 +69,7 @@ type target struct {
 	log *slog.Logger
 
 	opened  store
-	service tokenworker.KeyService
+	service keyService
 	js      jetstream.JetStream
 	closers
 }
@@ -125,7 +131,7 @@ func (t *target) store(ctx context.Context) (store, error) {
 }
 
 // keyService opens the key service.
-func (t *target) keyService(ctx context.Context) (tokenworker.KeyService, error) {
+func (t *target) keyService(ctx context.Context) (keyService, error) {
 	if t.service == nil {
 		s, err := t.openKeyService(ctx)
 		if err != nil {

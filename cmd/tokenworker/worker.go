@@ -96,7 +96,7 @@ func (f *workerFlags) runFlags() []cli.Flag {
 // parts are what a worker works with.
 type parts struct {
 	store   store
-	service tokenworker.KeyService
+	service keyService
 	js      jetstream.JetStream
 	reads   *nats.Conn          // a connection, and in a deployment a user, of its own; nil: no reads are answered
 	erasing jetstream.JetStream // likewise; nil: requests to erase are left to others
@@ -205,7 +205,7 @@ func (f *workerFlags) newWorker(
 		return nil, fmt.Errorf("making the worker: %w", err)
 	}
 	w.access, err = access.New(access.Config{
-		Rate: f.readRate, Audit: w.audit, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+		Rate: f.readRate, Metadata: whatItKnows(w.service), Audit: w.audit, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
 	}, p.store, w.sealer, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the read service: %w", err)
