@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 // ErrDuplicate says that the stream has a message of this subject, source and id already, although it was published for the
@@ -70,8 +71,9 @@ func message(e *events.Event, err error) (events.Message, error) {
 }
 
 // Publish publishes a message for the first time and returns its sequence in the stream when JetStream has acknowledged it:
-// from then on the worker answers for it. The error matches [ErrDuplicate], or [tokenworker.ErrMisconfigured] where no
-// stream takes the message. After any other error it may have been stored or not: see [Publisher.Republish].
+// from then on the worker answers for it. The error matches [ErrDuplicate], or [tokenworker.ErrMisconfigured] where JetStream
+// says that no stream takes the message, or [tokenworker.ErrUnavailable] where nobody answers, as while servers elect a leader.
+// After any error but the first the message may have been stored or not: see [Publisher.Republish].
 func (p *Publisher) Publish(ctx context.Context, m events.Message) (sequence uint64, err error) {
 	ack, err := p.send(ctx, m)
 	if err == nil && ack.Duplicate {
@@ -95,12 +97,29 @@ func (p *Publisher) send(ctx context.Context, m events.Message) (jetstream.PubAc
 	msg := nats.NewMsg(m.Subject)
 	msg.Data = m.Body
 	ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithMsgID(m.ID), jetstream.WithRetryAttempts(0))
-	switch {
-	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return jetstream.PubAck{}, fmt.Errorf("publishing: %w: no stream takes the event; run `tokenworker setup`",
-			tokenworker.ErrMisconfigured)
-	case err != nil:
-		return jetstream.PubAck{}, fmt.Errorf("publishing: %w", err)
+	if err != nil {
+		return jetstream.PubAck{}, fmt.Errorf("publishing: %w", p.why(ctx, err))
 	}
 	return *ack, nil
+}
+
+// whyTimeout bounds the look-up of a stream that does not answer. A publisher without the right to look gets no answer either.
+const whyTimeout = 2 * time.Second
+
+// why tells errors that pass from those that do not. Without a leader a stream answers no more than one that is missing.
+func (p *Publisher) why(ctx context.Context, err error) error {
+	var refused *jetstream.APIError
+	switch {
+	case errors.As(err, &refused) && refused.ErrorCode == streams.DuplicateInProcess:
+		return fmt.Errorf("%w: %w", tokenworker.ErrUnavailable, err)
+	case !streams.Unanswered(err):
+		return err
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		ctx, cancel := context.WithTimeout(ctx, whyTimeout)
+		defer cancel()
+		if _, lookErr := p.js.Stream(ctx, streams.In); errors.Is(lookErr, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("%w: no stream takes the event; run `tokenworker setup`", tokenworker.ErrMisconfigured)
+		}
+	}
+	return fmt.Errorf("%w: %w", tokenworker.ErrUnavailable, err)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 // Tick publishes one sweep job for each provider that has connections and each shard. Every replica ticks; the message
@@ -36,10 +37,11 @@ func (r *Rotator) Tick(ctx context.Context) error {
 	return nil
 }
 
-// isSweeping reports whether a job was refused because its subject holds one already.
+// isSweeping reports whether a job was refused because its subject holds one already, or because another replica's is being
+// stored.
 func isSweeping(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == maxMessagesPerSubject
+	return errors.As(err, &api) && (api.ErrorCode == maxMessagesPerSubject || api.ErrorCode == streams.DuplicateInProcess)
 }
 
 // maxMessagesPerSubject is the server's error code for a full subject (nats-server errors.json,

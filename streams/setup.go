@@ -22,11 +22,11 @@ const epochKey = "tokenworker-epoch"
 func Setup(ctx context.Context, js jetstream.JetStream, replicas int, takeEpoch func(context.Context) (uint64, error)) error {
 	for _, s := range table(replicas) {
 		if err := setupStream(ctx, js, s, takeEpoch); err != nil {
-			return fmt.Errorf("setting up stream %s: %w", s.name, err)
+			return fmt.Errorf("setting up stream %s: %w", s.name, explained(err))
 		}
 		for _, c := range s.consumers {
 			if _, err := js.CreateOrUpdateConsumer(ctx, s.name, c.config()); err != nil {
-				return fmt.Errorf("setting up consumer %s of stream %s: %w", c.name, s.name, err)
+				return fmt.Errorf("setting up consumer %s of stream %s: %w", c.name, s.name, explained(err))
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func Check(ctx context.Context, js jetstream.JetStream, replicas int) ([]tokenwo
 			missing("stream "+s.name, s.purpose)
 			continue
 		} else if err != nil {
-			return nil, fmt.Errorf("looking up stream %s: %w", s.name, err)
+			return nil, fmt.Errorf("looking up stream %s: %w", s.name, explained(err))
 		}
 		ds = append(ds, compare("stream "+s.name, have.CachedInfo().Config, s.settings)...)
 		for _, c := range s.consumers {
@@ -79,7 +79,7 @@ func Check(ctx context.Context, js jetstream.JetStream, replicas int) ([]tokenwo
 				missing("consumer "+s.name+" "+c.name, c.purpose)
 				continue
 			} else if err != nil {
-				return nil, fmt.Errorf("looking up consumer %s of stream %s: %w", c.name, s.name, err)
+				return nil, fmt.Errorf("looking up consumer %s of stream %s: %w", c.name, s.name, explained(err))
 			}
 			ds = append(ds, compare("consumer "+s.name+" "+c.name, cons.CachedInfo().Config, c.settings)...)
 		}
