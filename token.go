@@ -26,6 +26,20 @@ type TokenSet struct {
 	Nonce string // that the ID token must name (OpenID Connect "nonce"); of a set on its way to the worker, never stored
 }
 
+// MaxTokenBytes is how long a token may be.
+const MaxTokenBytes = 16 << 10
+
+// IsToken reports whether b can be a token: 1*VSCHAR, which is what RFC 6749 appendix A allows and what an HTTP header can
+// carry, up to [MaxTokenBytes]. What publishers send and what providers answer is held to it alike.
+func IsToken(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c > 0x7e {
+			return false
+		}
+	}
+	return 0 < len(b) && len(b) <= MaxTokenBytes
+}
+
 // tokenSetJSON is the wire form. Tokens are strings here and only here.
 type tokenSetJSON struct {
 	AccessToken          string    `json:"access_token"`

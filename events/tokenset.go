@@ -9,7 +9,6 @@ import (
 
 // Bounds of a token set's fields, in bytes. The issuer of RFC 8414 and the subject of OpenID Connect Core (255) fit.
 const (
-	maxTokenBytes     = 16 << 10
 	maxScopeBytes     = 4 << 10
 	maxTokenTypeBytes = 64
 	maxDetailBytes    = 512
@@ -82,15 +81,10 @@ func validateTokenSet(set tokenworker.TokenSet) error {
 	return err
 }
 
-// readToken copies a token: 1*VSCHAR, which is what RFC 6749 appendix A allows and what an HTTP header can carry.
+// readToken copies a token.
 func readToken(v jsonValue) (tokenworker.Secret, bool) {
-	if v.kind != jsonString || len(v.text) == 0 || len(v.text) > maxTokenBytes {
+	if v.kind != jsonString || !tokenworker.IsToken(v.text) {
 		return tokenworker.Secret{}, false
-	}
-	for _, c := range v.text {
-		if c < 0x20 || c > 0x7e {
-			return tokenworker.Secret{}, false
-		}
 	}
 	return tokenworker.NewSecret(bytes.Clone(v.text)), true
 }

@@ -61,6 +61,7 @@ const (
 	CodeRedirected     Code = "redirected"      // 3xx; redirects are never followed
 	CodeServerError    Code = "server_error"    // 408, 5xx, or an error code that says the same
 	CodeUnreadable     Code = "unreadable"      // an answer that cannot be understood
+	CodeGrantDoubted   Code = "grant_doubted"   // the grant is called dead where nothing of the kind is expected
 
 	// Reauth.
 	CodeInvalidGrant Code = "invalid_grant" // the grant is over
@@ -81,7 +82,7 @@ const (
 
 var codes = []Code{
 	CodeUnreachable, CodeTLSFailed, CodeAddressRefused, CodeDiscoveryFailed, CodeRateLimited, CodeRefused, CodeCanceled,
-	CodeTimeout, CodeConnectionLost, CodeRedirected, CodeServerError, CodeUnreadable,
+	CodeTimeout, CodeConnectionLost, CodeRedirected, CodeServerError, CodeUnreadable, CodeGrantDoubted,
 	CodeInvalidGrant, CodeInvalidToken, CodeDisconnected,
 	CodeInvalidClient, CodeUnauthorizedClient, CodeUnauthorized, CodeNotEnabled, CodeBadTarget,
 	CodeNoRefreshToken, CodeUnsupported,
@@ -100,6 +101,10 @@ type Answer struct {
 	ProviderCode string        // the provider's own error code if it is a known one, else [OtherCode]; empty: it gave none
 	Status       int           // HTTP status; 0: no answer
 	RetryAfter   time.Duration // how long the provider asks to wait, at most a day; 0: it does not say
+
+	// Doubted, of an Unknown: the provider calls the grant dead, behind an HTTP status or in a member that does not count as
+	// saying so. It ends the grant once introspection, or an attempt that is made anyway, confirms it.
+	Doubted bool
 
 	// Refresh, when OK. Set is complete and ready to be sealed: what the provider sent over what the old set had.
 	Set             tokenworker.TokenSet

@@ -76,7 +76,7 @@ func TestWhatEveryRequestSays(t *testing.T) {
 	got := s.only(t).header
 	for name, want := range map[string]string{
 		"Accept": "application/vnd.demo+json", "User-Agent": "tokenworker", "X-Version": "v1",
-		"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "",
+		"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity",
 	} {
 		if got.Get(name) != want {
 			t.Errorf("%s is %q, want %q", name, got.Get(name), want)

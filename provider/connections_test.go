@@ -106,7 +106,7 @@ func TestOncePostedNobodyKnows(t *testing.T) {
 		}, provider.CodeConnectionLost, patient},
 		{"closed inside the body of the answer", func(conn net.Conn, read func() error) {
 			_ = read()
-			answer(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"access_token\": \"a\"}")
+			answer(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"access_token\": \"a\"")
 		}, provider.CodeUnreadable, patient},
 		{"an answer in another protocol", func(conn net.Conn, read func() error) {
 			_ = read()

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -35,9 +34,10 @@ type reply struct {
 	status     int
 	retryAfter time.Duration
 	mediaType  string
-	body       []byte // nil if it could not be read whole
-	fault      Code   // why there is no status
-	wrote      bool   // something of the request reached the network
+	body       []byte
+	cut        bool // the body ended before its end
+	fault      Code // why there is no status
+	wrote      bool // something of the request reached the network
 }
 
 // encode puts parameters into the body.
@@ -84,6 +84,7 @@ func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
 	}
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", "tokenworker")
 	for name, value := range p.headers {
 		req.Header.Set(name, value)
@@ -98,12 +99,10 @@ func (c *Client) exchange(ctx context.Context, p *Provider, r request) reply {
 		return reply{fault: faultOf(err, wrote), wrote: wrote}
 	}
 	defer resp.Body.Close()
+	body, cut := readBody(resp)
 	return reply{
-		status:     resp.StatusCode,
-		retryAfter: retryAfter(resp.Header.Get("Retry-After"), c.cfg.Now()),
-		mediaType:  resp.Header.Get("Content-Type"),
-		body:       readBody(resp),
-		wrote:      true,
+		status: resp.StatusCode, retryAfter: retryAfter(resp, c.cfg.Now()), mediaType: resp.Header.Get("Content-Type"),
+		body: body, cut: cut, wrote: true,
 	}
 }
 
@@ -125,23 +124,32 @@ func faultOf(err error, wrote bool) Code {
 	return CodeConnectionLost
 }
 
-// readBody returns nil for a body that is too large or cut off. One that is packed, although nobody asked for that, stays so.
-func readBody(resp *http.Response) []byte {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodyBytes+1))
-	if err != nil || len(body) > maxBodyBytes {
-		return nil
+// retryAfter is how long an answer asks to wait: by Retry-After in the forms of RFC 9110 section 10.2.3, or with a fraction.
+// Without it a 429 is asked when its limit is lifted, which is in seconds from now or a Unix time; other answers say that of
+// a limit that was not reached.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
+	wait := delay(resp.Header.Get("Retry-After"), now)
+	if wait == 0 && resp.StatusCode == http.StatusTooManyRequests {
+		for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset", "X-Rate-Limit-Reset"} {
+			wait = max(wait, delay(resp.Header.Get(name), now))
+		}
 	}
-	return body
+	return min(wait, maxRetryAfter)
 }
 
-// retryAfter reads the header in both of its forms (RFC 9110 section 10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
+// epochs is where numbers begin that are Unix times and no delays: those would be of more than ten years.
+const epochs = 3e8
+
+// delay reads a delay or a time. It is zero for what is neither, or over.
+func delay(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	var wait time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
+	if seconds := number(value); seconds > epochs {
+		wait = instant(value).Sub(now)
+	} else if seconds > 0 {
+		wait = time.Duration(seconds * float64(time.Second))
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = at.Sub(now)
 	}
-	return min(max(wait, 0), maxRetryAfter)
+	return max(wait, 0)
 }

@@ -41,6 +41,8 @@ func FuzzTokenAnswer(f *testing.F) {
 			t.Fatalf("OK without a set: %+v", a)
 		case a.Outcome != OK && (a.Code == "" || !a.Set.AccessToken.IsEmpty()):
 			t.Fatalf("not OK, and no reason or a set: %+v", a)
+		case a.Doubted && a.Outcome != Unknown:
+			t.Fatalf("doubted, and %s", a.Outcome)
 		case a.Outcome == NotSpent && (status < 400 || status > 499) && a.ProviderCode == "":
 			t.Fatalf("not spent by status %d", status)
 		}
@@ -49,7 +51,7 @@ func FuzzTokenAnswer(f *testing.F) {
 				t.Fatalf("time %s", at)
 			}
 		}
-		if known := append(append([]string{"", OtherCode}, errorCodes...), p.reauthCodes...); !slices.Contains(known, a.ProviderCode) {
+		if known := slices.Concat([]string{"", OtherCode}, errorCodes, clientCodes, deadCodes, p.reauthCodes); !slices.Contains(known, a.ProviderCode) {
 			t.Fatalf("provider's code %q", a.ProviderCode)
 		}
 		if strings.Contains(fmt.Sprintf("%+v %#v", a, a), secret) {

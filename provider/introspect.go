@@ -35,7 +35,7 @@ func (c *Client) Introspect(ctx context.Context, p *Provider, key tokenworker.Ke
 // introspected reads the reply to an introspection.
 func (p *Provider) introspected(r reply, set tokenworker.TokenSet) Answer {
 	bearer := p.introspect.send == sendBearer
-	doc, readable := parseDocument(r.mediaType, r.body)
+	doc, readable := parseDocument(r)
 	failed := p.classify(r)
 	switch {
 	case failed.Outcome == Reauth, bearer && r.status == http.StatusUnauthorized:
@@ -60,10 +60,10 @@ func (p *Provider) introspected(r reply, set tokenworker.TokenSet) Answer {
 		set.AccessToken.Reveal(), set.RefreshToken.Reveal(), set.IDToken.Reveal(), p.secret.Reveal(),
 	}
 	id := Identity{
-		CompanyID:    clearText(doc.text(p.introspect.company), secrets...),
-		ConnectionID: clearText(doc.text(p.introspect.connection), secrets...),
-		Subject:      clearText(doc.text("sub"), secrets...),
-		Scope:        clearText(scopes(doc["scope"]), secrets...),
+		CompanyID:    clearText(doc.text(p.introspect.company), maxTextBytes, secrets...),
+		ConnectionID: clearText(doc.text(p.introspect.connection), maxTextBytes, secrets...),
+		Subject:      clearText(doc.text("sub"), maxTextBytes, secrets...),
+		Scope:        clearText(scopes(doc["scope"]), maxTextBytes, secrets...),
 		ExpiresAt:    instant(doc["exp"]),
 	}
 	if tokenworker.ValidatePart(id.CompanyID) != nil {

@@ -2,37 +2,37 @@ package provider
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"math"
+	"errors"
+	"io"
 	"mime"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
+	"unicode"
 )
-
-// maxTextBytes bounds what an answer says in clear (scope, type), which goes into the record beside the sealed tokens.
-const maxTextBytes = 4 << 10
 
 // document is an answer's body, as JSON has it.
 type document map[string]any
 
-// parseDocument reads a body: a JSON object, or a form as GitHub sends one by default.
-func parseDocument(mediaType string, body []byte) (document, bool) {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
-	if bytes.HasPrefix(body, []byte("{")) {
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.UseNumber()
-		var doc document
-		err := decoder.Decode(&doc) // what follows the object is of no interest; a token in it is
+// maxObjects is at how many places of a text that is no JSON an object is looked for.
+const maxObjects = 64
+
+// parseDocument reads a body that is a JSON object from its start, or a form as GitHub sends one by default. An object says
+// itself where it ends, so what follows it, and whether the body is cut there, is of no interest. A form does not: it counts
+// if the body is whole and is nothing else, whatever its content type.
+func parseDocument(r reply) (document, bool) {
+	text := plainText(r)
+	if bytes.HasPrefix(text, []byte("{")) {
+		doc, _, err := decodeObject(text)
 		return doc, err == nil
 	}
-	if media, _, err := mime.ParseMediaType(mediaType); err != nil || media != "application/x-www-form-urlencoded" && media != "text/plain" {
+	media, _, _ := mime.ParseMediaType(r.mediaType) // an unreadable one is none
+	bare := !bytes.ContainsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || strings.ContainsRune("<>{}\"", c) })
+	if r.cut || !bare && media != "application/x-www-form-urlencoded" && media != "text/plain" {
 		return nil, false
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || !form.Has("access_token") && !form.Has("error") {
+	form, err := url.ParseQuery(string(text))
+	if err != nil || len(form["access_token"]) != 1 && len(form["error"]) != 1 || len(form["refresh_token"]) > 1 {
 		return nil, false
 	}
 	doc := document{}
@@ -40,6 +40,48 @@ func parseDocument(mediaType string, body []byte) (document, bool) {
 		doc[name] = form.Get(name)
 	}
 	return doc, true
+}
+
+// plainText is a body without what editors, and servers that encode what is encoded already, put around it.
+func plainText(r reply) []byte {
+	text := bytes.TrimSpace(bytes.TrimPrefix(r.body, []byte("\xef\xbb\xbf")))
+	var inner string
+	if bytes.HasPrefix(text, []byte(`"`)) && json.Unmarshal(text, &inner) == nil {
+		return bytes.TrimSpace([]byte(inner))
+	}
+	return text
+}
+
+// decodeObject reads the object that text begins with, and returns what follows it.
+func decodeObject(text []byte) (doc document, rest []byte, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&doc); err != nil {
+		return nil, nil, err
+	}
+	return doc, text[decoder.InputOffset():], nil
+}
+
+// objects lists the outermost JSON objects of a text: warnings of a program, a guard against scripts, brackets of a list may
+// stand around them. What stands in an object that is not closed does not count: nobody knows what it would have been part of.
+func objects(text []byte) []document {
+	var found []document
+	for range maxObjects {
+		at := bytes.IndexByte(text, '{')
+		if at < 0 {
+			break
+		}
+		doc, rest, err := decodeObject(text[at:])
+		switch {
+		case err == nil:
+			found, text = append(found, doc), rest
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return found
+		default:
+			text = text[at+1:]
+		}
+	}
+	return found
 }
 
 // at walks down a path with dots between names; nil if it leads nowhere. The empty path is the document itself.
@@ -61,130 +103,31 @@ func (d document) text(path string) string {
 	return s
 }
 
-// tokens is what a token endpoint sent.
-type tokens struct {
-	access, refresh, id string
-	tokenType, scope    string
-	expires             time.Time // of the access token; zero: not said
-	refreshExpires      time.Time // of the refresh token; zero: not said
-}
-
-// tokens reads a token answer; it is false without an access token. RFC 6749 section 5.1 as it is found in the wild:
-// numbers as strings or floats, a lifetime of zero that means none is known, times instead of lifetimes, lists of scopes.
-func (d document) tokens(now time.Time) (tokens, bool) {
-	t := tokens{
-		access: d.text("access_token"), refresh: d.text("refresh_token"), id: d.text("id_token"),
-		tokenType: d.text("token_type"), scope: scopes(d["scope"]),
-		expires: firstTime(
-			after(now, d["expires_in"]), instant(d["expires_at"]), jwtExpiry(d.text("access_token"))),
-		refreshExpires: firstTime(
-			after(now, d["refresh_token_expires_in"]), after(now, d["refresh_expires_in"]),
-			after(now, d["x_refresh_token_expires_in"]), instant(d["refresh_token_expires_at"])),
-	}
-	return t, t.access != ""
-}
-
-func firstTime(times ...time.Time) time.Time {
-	for _, t := range times {
-		if !t.IsZero() {
-			return t
-		}
-	}
-	return time.Time{}
-}
-
-// number reads a number, also one written as a string. It is zero for what is none, or not a sensible one.
-func number(v any) float64 {
-	var s string
-	switch v := v.(type) {
-	case json.Number:
-		s = v.String()
-	case string:
-		s = strings.TrimSpace(v)
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		return 0
-	}
-	return f
-}
-
-// maxSeconds bounds a lifetime. What is said to live for a century is taken to have no expiry.
-const maxSeconds = 100 * 365 * 24 * 3600
-
-// after is now plus a number of seconds; zero unless there are some.
-func after(now time.Time, v any) time.Time {
-	seconds := number(v)
-	if seconds <= 0 || seconds > maxSeconds {
-		return time.Time{}
-	}
-	return now.Add(time.Duration(seconds * float64(time.Second)))
-}
-
-// instant reads a time: RFC 3339, or Unix seconds or milliseconds.
-func instant(v any) time.Time {
-	if s, ok := v.(string); ok {
-		if t, err := time.Parse(time.RFC3339, s); err == nil && t.Unix() > 0 {
-			return t
-		}
-	}
-	unix := number(v)
-	if unix > 1e11 { // seconds reach that in the year 5138, milliseconds did in 1973
-		unix /= 1000
-	}
-	if unix <= 0 || unix > 1e11 {
-		return time.Time{}
-	}
-	return time.Unix(int64(unix), 0)
-}
-
-// jwtExpiry reads the exp of an access token that is a JWT. Its signature does not matter here: the token came straight from
-// its issuer, and a wrong expiry harms nobody else.
-func jwtExpiry(token string) time.Time {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}
-	}
-	decoder := json.NewDecoder(bytes.NewReader(payload))
-	decoder.UseNumber()
-	var claims map[string]any
-	if decoder.Decode(&claims) != nil {
-		return time.Time{}
-	}
-	return instant(claims["exp"])
-}
-
-// scopes joins a list of scopes, and leaves text as it is.
-func scopes(v any) string {
-	switch v := v.(type) {
-	case string:
+// member is the member of that name, or the only one that differs from it by capitals and punctuation alone: accessToken,
+// .expires.
+func (d document) member(name string) any {
+	if v, ok := d[name]; ok {
 		return v
-	case []any:
-		var words []string
-		for _, word := range v {
-			if s, ok := word.(string); ok {
-				words = append(words, s)
-			}
-		}
-		return strings.Join(words, " ")
 	}
-	return ""
+	var found any
+	for other, v := range d {
+		if letters(other) != letters(name) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = v
+	}
+	return found
 }
 
-// clearText returns s if it may be kept in clear: not too long, and with none of the secrets in it, however a provider came to
-// put one there.
-func clearText(s string, secrets ...[]byte) string {
-	if len(s) > maxTextBytes {
-		return ""
-	}
-	for _, secret := range secrets {
-		if len(secret) > 0 && strings.Contains(s, string(secret)) {
-			return ""
+// letters is a name without what spellings differ in.
+func letters(name string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) {
+			return unicode.ToLower(c)
 		}
-	}
-	return s
+		return -1
+	}, name)
 }

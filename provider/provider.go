@@ -3,6 +3,7 @@ package provider
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 )
@@ -28,8 +29,15 @@ type Provider struct {
 	params        map[string]string // more parameters of the token request
 	headers       map[string]string // of every request
 	answerPath    string            // where in the answer the tokens are; empty: at the top
+	answerNames   map[string]string // what the answer calls its members, by their standard names
 	reauthCodes   []string
-	values        map[string]string // of variables in URLs
+	clientCodes   []string // what it says when the client is not who it says
+
+	expiresInUnit     lifetimeUnit  // empty: seconds
+	longestLifetime   time.Duration // of an access token; what goes beyond it is not believed; 0: the default
+	lifetimeOverrides bool          // AssumedLifetime counts whatever an answer says
+
+	values map[string]string // of variables in URLs
 
 	revoke     operation
 	introspect introspection

@@ -43,12 +43,7 @@ func (p *Provider) refreshed(r reply, old tokenworker.TokenSet, now time.Time) A
 	if r.status < 200 || r.status > 299 {
 		return p.classify(r)
 	}
-	doc, _ := parseDocument(r.mediaType, r.body)
-	object, _ := doc.at(p.answerPath).(map[string]any)
-	got, ok := document(object).tokens(now)
-	if !ok {
-		got, ok = doc.tokens(now)
-	}
+	got, ok := p.issued(r, now)
 	if !ok {
 		return p.classify(r)
 	}
@@ -74,14 +69,34 @@ func (p *Provider) renew(old tokenworker.TokenSet, got tokens, now time.Time) to
 	if got.id != "" {
 		set.IDToken = tokenworker.SecretString(got.id)
 	}
-	set.TokenType = cmp.Or(clearText(got.tokenType, secrets...), old.TokenType)
-	set.Scope = cmp.Or(clearText(got.scope, secrets...), old.Scope)
+	set.TokenType = cmp.Or(clearText(got.tokenType, maxTypeBytes, secrets...), old.TokenType)
+	set.Scope = cmp.Or(clearText(got.scope, maxTextBytes, secrets...), old.Scope)
 	if set.ExpiresAt.IsZero() && p.AssumedLifetime > 0 {
 		set.ExpiresAt = now.Add(p.AssumedLifetime)
 	}
 	// Where refresh tokens die only with their grant, their expiry is the grant's.
 	if p.HardExpiry > 0 && p.IdleExpiry == 0 && !got.refreshExpires.IsZero() {
 		set.GrantExpiresAt = got.refreshExpires
+	}
+	return fit(set)
+}
+
+// maxSetBytes is what is left for a set in a record, beside its envelope.
+const maxSetBytes = tokenworker.MaxSealedBytes - 4<<10
+
+// fit leaves out what is optional of a set that no record has room for, rather than to lose the refresh token with the rest.
+func fit(set tokenworker.TokenSet) tokenworker.TokenSet {
+	for _, leaveOut := range []func(){
+		func() { set.IDToken = tokenworker.Secret{} },
+		func() { set.Scope = "" },
+	} {
+		text, err := tokenworker.EncodeTokenSet(set)
+		size := len(text)
+		clear(text)
+		if err != nil || size <= maxSetBytes {
+			break
+		}
+		leaveOut()
 	}
 	return set
 }

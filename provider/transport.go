@@ -32,7 +32,7 @@ func newTransport(cfg Config, p *Provider) *http.Transport {
 		Proxy:                  nil, // a proxy would choose the address in our place
 		DialContext:            d.dialPlain,
 		DialTLSContext:         d.dialTLS,
-		DisableCompression:     true, // so that there is nothing to unpack
+		DisableCompression:     true, // it would unpack what is announced, and nothing else; see readBody
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    maxIdleConnections,
 		MaxResponseHeaderBytes: maxHeaderBytes,

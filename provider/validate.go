@@ -41,6 +41,12 @@ var reservedHeaders = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
 }
 
+// answerMembers are the members of an answer that may be called otherwise.
+var answerMembers = []string{
+	"access_token", "refresh_token", "id_token", "token_type", "scope", "expires_in", "expires_at", "refresh_token_expires_in",
+	"refresh_token_expires_at",
+}
+
 // validate reports every mistake of a provider, and derives its URL templates.
 func (d *draft) validate() error {
 	p := &d.Provider
@@ -69,6 +75,10 @@ func (d *draft) validate() error {
 		_, known := providerFields[name]
 		mistake(!known && name != "all", "unverified", "a name is not that of a field")
 	}
+	for name := range p.answerNames {
+		mistake(!slices.Contains(answerMembers, name), "answer_names", "a name is not one that an answer has by RFC 6749")
+	}
+	mistake(p.lifetimeOverrides && p.AssumedLifetime == 0, "assumed_lifetime_overrides", "there is no assumed_lifetime")
 	mistake(p.revoke.method == http.MethodGet, "revoke.method", "a revocation is no GET")
 	mistake(p.introspect.token == bothTokens, "introspect.token", "an introspection is about one token")
 	mistake(p.urls.token.has(varToken), "token_url", "a token in the URL")
