@@ -12,7 +12,7 @@ type TokenSet struct {
 	AccessToken  Secret
 	RefreshToken Secret
 	IDToken      Secret
-	TokenType    string // as the provider spells it; empty means Bearer
+	TokenType    string // as the provider spells it, which need not be a scheme (RFC 9110 section 11.1): bot, user, BearerToken
 	Scope        string // space-separated, RFC 6749 section 3.3
 
 	ExpiresAt      time.Time // when the access token expires; zero: unknown or never

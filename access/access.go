@@ -60,6 +60,10 @@ type Config struct {
 	// Metadata is what each process says of itself to whoever asks on [InfoSubject].
 	Metadata map[string]string
 
+	// Scheme is the scheme under which an API of a provider takes access tokens; empty is Bearer. It is the catalogue's word:
+	// what a provider or publisher calls the type of a token goes into no header. Default: Bearer for all.
+	Scheme func(provider string) string
+
 	Audit      Audit                 // default: none
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: a registry of its own
@@ -79,6 +83,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = 25 * time.Second
+	}
+	if c.Scheme == nil {
+		c.Scheme = func(string) string { return "" }
 	}
 	if c.Audit == nil {
 		c.Audit = unaudited{}

@@ -144,7 +144,8 @@ func (s *Service) open(ctx context.Context, rec tokenworker.Record) (held, event
 	}
 	h := held{
 		token: events.AccessToken{
-			Value: set.AccessToken, Type: set.TokenType, Scope: set.Scope, ExpiresAt: set.ExpiresAt, Fence: rec.Fence,
+			Value: set.AccessToken, Scheme: s.cfg.Scheme(rec.Key.ProviderID), Type: set.TokenType, Scope: set.Scope,
+			ExpiresAt: set.ExpiresAt, Fence: rec.Fence,
 		},
 		begun: rec.RefreshedAt, refreshable: !set.RefreshToken.IsEmpty(),
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/client"
+	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/natstest"
 )
@@ -189,6 +190,27 @@ func newAPI(t *testing.T, then http.HandlerFunc) *api {
 	}))
 	t.Cleanup(a.Close)
 	return a
+}
+
+// Slack calls the type of its tokens bot, others BearerToken: APIs take them as Bearer, unless the catalogue says otherwise.
+func TestTheSchemeIsTheCataloguesAndNotTheTokensType(t *testing.T) {
+	for scheme, want := range map[string]string{"": "Bearer ", "Zoho-oauthtoken": "Zoho-oauthtoken "} {
+		r := newRig(t, &clock{})
+		r.scheme.Store(scheme)
+		r.acquire(t)
+		for name, httpClient := range map[string]*http.Client{
+			"Transport":   {Transport: r.reader.Transport(conn, &http.Transport{DisableKeepAlives: true})},
+			"TokenSource": oauth2.NewClient(t.Context(), r.reader.TokenSource(t.Context(), conn)),
+		} {
+			a := newAPI(t, func(http.ResponseWriter, *http.Request) {})
+			resp, err := httpClient.Get(a.URL) //nolint:noctx // bounded by the test
+			must(t, err)
+			_ = resp.Body.Close()
+			if len(a.tokens) != 1 || !strings.HasPrefix(a.tokens[0], want+demoprovider.AccessPrefix) {
+				t.Errorf("%s, of an API that takes %q: Authorization does not begin with %q", name, scheme, want)
+			}
+		}
+	}
 }
 
 func TestAnAPIThatRefusesEveryTokenCostsOneRefresh(t *testing.T) {

@@ -105,7 +105,7 @@ func (r *Reader) TokenSource(ctx context.Context, key tokenworker.Key) oauth2.To
 			return nil, err
 		}
 		return &oauth2.Token{
-			AccessToken: string(t.Value.Reveal()), TokenType: t.Type, Expiry: r.until(t).Add(expiryDelta),
+			AccessToken: string(t.Value.Reveal()), TokenType: t.Scheme, Expiry: r.until(t).Add(expiryDelta),
 		}, nil
 	})
 }
@@ -206,7 +206,7 @@ func (t *transport) current(ctx context.Context, refused tokenworker.Fence) (eve
 // authorized is a copy of a request with a token, since a RoundTripper must leave the request as it is.
 func authorized(req *http.Request, token events.AccessToken) *http.Request {
 	req = req.Clone(req.Context())
-	(&oauth2.Token{AccessToken: string(token.Value.Reveal()), TokenType: token.Type}).SetAuthHeader(req)
+	(&oauth2.Token{AccessToken: string(token.Value.Reveal()), TokenType: token.Scheme}).SetAuthHeader(req)
 	return req
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type rig struct {
 	publisher *client.Publisher
 	reader    *client.Reader
 	now       func() time.Time
+	scheme    atomic.Value // of the provider's API, by the catalogue
 }
 
 func must(t testing.TB, err error) {
@@ -99,7 +101,10 @@ func newRig(t testing.TB, c *clock) *rig {
 		Due:    func(_ tokenworker.Key, at time.Time, _ tokenworker.TokenSet) time.Time { return at.Add(time.Hour) },
 	}, r.js, keys, sealer, db, rot)
 	must(t, err)
-	reads, err := access.New(access.Config{Now: c.Now}, db, sealer, rot)
+	r.scheme.Store("")
+	reads, err := access.New(access.Config{
+		Now: c.Now, Scheme: func(string) string { return r.scheme.Load().(string) },
+	}, db, sealer, rot)
 	must(t, err)
 
 	readsConn := natstest.ConnectTo(t, server).Conn()
@@ -171,7 +176,7 @@ func (r *rig) grant(t testing.TB) tokenworker.TokenSet {
 	tokens, err := r.server.Grant("worker", conn.String(), "")
 	must(t, err)
 	return tokenworker.TokenSet{
-		AccessToken: tokenworker.SecretString(tokens.AccessToken), RefreshToken: tokenworker.SecretString(tokens.RefreshToken),
+		AccessToken: tokenworker.SecretString(tokens.AccessToken), RefreshToken: tokenworker.SecretString(tokens.RefreshToken), TokenType: "bot",
 		ExpiresAt: r.now().Add(time.Duration(tokens.ExpiresIn) * time.Second).Truncate(time.Second),
 	}
 }

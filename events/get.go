@@ -151,7 +151,8 @@ func readFence(v jsonValue) (f tokenworker.Fence, ok bool) {
 // AccessToken is what a reader is given of a token set.
 type AccessToken struct {
 	Value     tokenworker.Secret
-	Type      string            // as the provider spells it; empty means Bearer
+	Scheme    string            // of the Authorization header that the provider's API wants it in; empty means Bearer
+	Type      string            // as the provider spells it, which need not be a scheme
 	Scope     string            // space-separated, RFC 6749 section 3.3
 	ExpiresAt time.Time         // zero: unknown or never
 	Fence     tokenworker.Fence // names the set, should its token be refused
@@ -160,6 +161,7 @@ type AccessToken struct {
 // accessTokenJSON is the plaintext of a reply.
 type accessTokenJSON struct {
 	AccessToken string    `json:"access_token"`
+	Scheme      string    `json:"scheme,omitempty"`
 	TokenType   string    `json:"token_type,omitempty"`
 	Scope       string    `json:"scope,omitempty"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
@@ -184,7 +186,7 @@ func (q *GetRequest) info() []byte { return sealInfo(getType, q.subject, q.ID) }
 func (q *GetRequest) Reply(t AccessToken) ([]byte, error) {
 	f := t.Fence
 	plaintext, err := json.Marshal(accessTokenJSON{
-		AccessToken: string(t.Value.Reveal()), TokenType: t.Type, Scope: t.Scope, ExpiresAt: t.ExpiresAt,
+		AccessToken: string(t.Value.Reveal()), Scheme: t.Scheme, TokenType: t.Type, Scope: t.Scope, ExpiresAt: t.ExpiresAt,
 		fenceJSON: fenceJSON{f.Stamp.Epoch, f.Stamp.Sequence, f.Generation},
 	})
 	if err != nil {
@@ -264,7 +266,7 @@ func (g *Get) Open(reply []byte) (AccessToken, error) {
 		return AccessToken{}, CodeSealBroken
 	}
 	return AccessToken{
-		Value: tokenworker.SecretString(t.AccessToken), Type: t.TokenType, Scope: t.Scope, ExpiresAt: t.ExpiresAt,
+		Value: tokenworker.SecretString(t.AccessToken), Scheme: t.Scheme, Type: t.TokenType, Scope: t.Scope, ExpiresAt: t.ExpiresAt,
 		Fence: tokenworker.Fence{
 			Stamp: tokenworker.Stamp{Epoch: t.Epoch, Sequence: t.Sequence}, Generation: t.Generation,
 		},

@@ -74,6 +74,7 @@ func TestTheSchemasOfReadsHaveTheFieldsThatAreSent(t *testing.T) {
 			token := events.AccessToken{Value: tokenworker.SecretString("t")}
 			if all {
 				token = vectorToken
+				token.Scheme = "Zoho-oauthtoken"
 			}
 			return []byte(makeGetVector(t, events.SuiteX25519, token).Plaintext)
 		},

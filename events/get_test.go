@@ -19,7 +19,7 @@ var (
 	readKey   = tokenworker.Key{OrgID: "acme", ProviderID: "finch", CompanyID: "Größe & Co."}
 	readFence = tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 2, Sequence: 1<<53 - 1}, Generation: 7}
 	readToken = events.AccessToken{
-		Value: tokenworker.SecretString("canary-access"), Type: "Bearer", Scope: "payroll",
+		Value: tokenworker.SecretString("canary-access"), Scheme: "Token", Type: "Bearer", Scope: "payroll",
 		ExpiresAt: time.Date(2026, 11, 21, 13, 0, 0, 0, time.UTC), Fence: readFence,
 	}
 )

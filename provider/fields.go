@@ -44,6 +44,7 @@ var providerFields = map[string]setter{
 	"rate_limit":       field(rate, func(p *Provider) *float64 { return &p.RateLimit }),
 	"revocation_scope": field(word(RevokesToken, RevokesFamily, RevokesGrant),
 		func(p *Provider) *RevocationScope { return &p.RevocationScope }),
+	"scheme": field(text, func(p *Provider) *string { return &p.Scheme }),
 	"retain": field(sets, func(p *Provider) *int { return &p.Retain }),
 	"disconnect_scope": field(word(DisconnectsConnection, DisconnectsCompany),
 		func(p *Provider) *DisconnectScope { return &p.DisconnectScope }),

@@ -50,6 +50,8 @@ type Policy struct {
 	Margin    time.Duration // how long after an unresolved claim the last resort waits
 	RateLimit float64       // requests a second; 0: none is known
 
+	Scheme string // of the Authorization header that an access token goes into; empty: Bearer
+
 	RevocationScope RevocationScope
 	DisconnectScope DisconnectScope
 

@@ -94,6 +94,8 @@ func (d *draft) validate() error {
 func (d *draft) validatePolicy() error {
 	p := &d.Provider
 	switch {
+	case p.Scheme != "" && !headerName.MatchString(p.Scheme):
+		return d.errorf("scheme", "not the name of a scheme")
 	case (p.Rotation == Grace) != (p.GracePeriod > 0):
 		return d.errorf("grace", "rotation: grace and a grace period need each other")
 	case p.HardExpiry > 0 && p.HardExpiry < p.IdleExpiry:

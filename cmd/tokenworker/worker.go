@@ -206,6 +206,10 @@ func (f *workerFlags) newWorker(
 	}
 	w.access, err = access.New(access.Config{
 		Rate: f.readRate, Metadata: whatItKnows(w.service), Audit: w.audit, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+		Scheme: func(id string) string {
+			policy, _ := gateway.Policy(id)
+			return policy.Scheme
+		},
 	}, p.store, w.sealer, w.rotator)
 	if err != nil {
 		return nil, fmt.Errorf("making the read service: %w", err)
