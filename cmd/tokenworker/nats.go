@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	connectTimeout   = 5 * time.Second // for one try to connect
-	maxReconnectWait = 5 * time.Second // between tries, plus jitter; each leaves a line in the log
+	connectTimeout   = 5 * time.Second  // for one try to connect
+	maxReconnectWait = 5 * time.Second  // between tries, plus jitter; each leaves a line in the log
+	pingEvery        = 10 * time.Second // a server that has answered neither of two is left
 )
 
 // reconnectWait grows with the tries, a second each. Jitter keeps a fleet from coming back as one.
@@ -30,6 +31,7 @@ func natsOptions(log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name("tokenworker"),
 		nats.Timeout(connectTimeout),
+		nats.PingInterval(pingEvery),
 		nats.CustomReconnectDelay(reconnectWait),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: closed on purpose

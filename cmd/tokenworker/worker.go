@@ -156,6 +156,7 @@ type worker struct {
 	audit    *audit.Trail
 	epoch    uint64
 	keys     *events.Keyring
+	log      *slog.Logger
 }
 
 // newWorker makes a worker. It asks the store and the streams for the epoch that they agree on.
@@ -170,7 +171,7 @@ func (f *workerFlags) newWorker(
 	if err != nil {
 		return nil, err
 	}
-	w, gateway := &worker{refresher: r}, r.gateway
+	w, gateway := &worker{refresher: r, log: log}, r.gateway
 	if w.epoch, err = p.currentEpoch(ctx); err != nil {
 		return nil, err
 	}
@@ -247,6 +248,7 @@ func (w *worker) Run(ctx context.Context) error {
 		g.Go(func() error { return w.access.Run(ctx, w.reads) })
 	}
 	g.Go(func() error { return w.audit.Run(ctx) })
+	g.Go(func() error { w.stayWithMajority(ctx, w.log); return nil })
 	return g.Wait()
 }
 
@@ -292,6 +294,11 @@ func (p parts) ready(ctx context.Context) error {
 	if !p.js.Conn().IsConnected() {
 		return errNotConnected
 	}
-	_, err := p.currentEpoch(ctx)
-	return err
+	if _, err := p.currentEpoch(ctx); err != nil { // of a stream any server tells what it last knew
+		return err
+	}
+	if err := p.askMajority(ctx); err != nil {
+		return fmt.Errorf("asking for a consumer: %w", err)
+	}
+	return nil
 }

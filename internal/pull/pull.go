@@ -58,10 +58,14 @@ func (s *Subscription) Run(ctx context.Context) error {
 	return nil
 }
 
+// heartbeat is how often the server says that it knows of a pull. After two without one the pull is made anew: the consumer's
+// leader has changed, or was cut off.
+const heartbeat = 3 * time.Second
+
 // Delays after pulling has failed, doubling.
 const (
 	firstRetry = time.Second
-	lastRetry  = 15 * time.Second
+	lastRetry  = 5 * time.Second
 )
 
 // fatalError marks an error of Handle, which ends the worker, apart from those of pulling.
@@ -77,7 +81,7 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 		return false, fmt.Errorf("looking up the consumer: %w", err)
 	}
 	// Little is pulled ahead: what waits here is withheld from other replicas, and its AckWait runs.
-	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.Limit), jetstream.PullThresholdMessages(s.Limit))
+	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.Limit), jetstream.PullThresholdMessages(s.Limit), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return false, fmt.Errorf("opening the pull: %w", err)
 	}
