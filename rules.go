@@ -163,7 +163,7 @@ func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
 	return next, v, err
 }
 
-// Disconnect decides on a disconnect event. A full revoke list does not hold it up: the set only moves inside the record,
+// Disconnect decides on a disconnect event. Where there is nothing to revoke a tombstone is left at once. A full revoke list does not hold it up: the set only moves inside the record,
 // and what would make the record larger (Acquire, Commit) waits until there is room.
 func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	if r == nil {
@@ -191,9 +191,14 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	}
 	next := r.disconnected(d.Stamp, d.Entered, d.Entered)
 	next.Seen = seen
-	if r.revocable() {
-		next.leaveSiblings(d.Stamp, d.Entered, d.Entered, d.SiblingsUntil)
+	if !r.revocable() { // no sweep need find it
+		remove := d.Entered.Add(TombstoneAge)
+		if remove.Before(r.RemoveAt) {
+			remove = r.RemoveAt
+		}
+		return next.givenUp(remove), Applied, nil
 	}
+	next.leaveSiblings(d.Stamp, d.Entered, d.Entered, d.SiblingsUntil)
 	return next, Applied, nil
 }
 

@@ -211,6 +211,9 @@ func TestAcquire(t *testing.T) {
 
 func TestDisconnect(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
+	turned := func(to *tokenworker.Record) func(*tokenworker.Record) {
+		return func(r *tokenworker.Record) { *r = *to }
+	}
 	took := func(seq uint64, from *tokenworker.Record) func(*tokenworker.Record) { // the disconnect at seq, seen by from
 		return func(r *tokenworker.Record) {
 			*r = *from
@@ -251,12 +254,12 @@ func TestDisconnect(t *testing.T) {
 			edits{took(5, holding(1)), firstToRevoke(5, sealed(1))},
 		},
 		{
-			"a disconnect of what was never acquired leaves a mark with nothing to revoke", nil, disconnect(5), tokenworker.Applied,
-			edits{took(5, &tokenworker.Record{Key: testKey})},
+			"a disconnect of what was never acquired leaves a tombstone", nil, disconnect(5), tokenworker.Applied,
+			edits{turned(tombstone(5))},
 		},
 		{
 			"a tombstone becomes a newer one, with nothing to revoke", tombstone(5), disconnect(9), tokenworker.Applied,
-			edits{took(9, tombstone(5))},
+			edits{turned(tombstone(9)), func(r *tokenworker.Record) { r.Seen = nil }, seen(5, 9)},
 		},
 		{
 			"a second disconnect does not hide for how long the first has waited", revoking(5), disconnect(9), tokenworker.Applied,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,6 +27,9 @@ type Store interface {
 
 	// NoteProvider remembers that there are connections of a provider, for the sweeps. Repeating it is harmless.
 	NoteProvider(ctx context.Context, id string) error
+
+	// Providers lists the providers that connections are stored of.
+	Providers(ctx context.Context) ([]string, error)
 }
 
 // Refresher refreshes a connection now. The outcome of the request to the provider is recorded and announced; the error says
@@ -76,6 +78,10 @@ type Config struct {
 	Source     string // CloudEvents source of the worker's own events; default "tokenworker"
 	AllowPlain bool   // accept events whose data is not sealed; development only
 
+	// Known reports whether the configuration knows a provider. Acquisitions of one that neither it nor the store knows are
+	// refused, so that made-up ids fill nothing; default: it knows all.
+	Known func(providerID string) bool
+
 	// Policy says what the rules must know of a provider; default: the zero Policy for all.
 	Policy func(providerID string) Policy
 
@@ -120,6 +126,9 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Deadline, 45*time.Second)
 	setDefault(&c.Grace, 25*time.Second)
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
+	if c.Known == nil {
+		c.Known = func(string) bool { return true }
+	}
 	if c.Policy == nil {
 		c.Policy = func(string) Policy { return Policy{} }
 	}
@@ -167,7 +176,7 @@ type Worker struct {
 	store   Store
 	rotator Refresher
 	metrics *metrics
-	noted   sync.Map // ids of providers that the store has been told of
+	stored  storedProviders
 	handles handles
 }
 

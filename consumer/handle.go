@@ -99,6 +99,11 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if err := events.CheckAge(d.entered, e.Time); err != nil {
 		return err
 	}
+	if e.Kind == events.Acquired {
+		if err := w.knowProvider(ctx, e.Key.ProviderID); err != nil {
+			return err
+		}
+	}
 	if err := w.holdBack(ctx, d, e); err != nil {
 		return err
 	}
@@ -122,9 +127,6 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return errNoEraser
 	case e.Kind == events.Erase:
 		return w.cfg.Eraser.Erase(ctx, ev, cause, e.Reason)
-	}
-	if err := w.noteProvider(ctx, e.Key.ProviderID); err != nil {
-		return err
 	}
 	var verdict tokenworker.Verdict
 	var notice events.NoticeData
@@ -156,19 +158,6 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if e.Kind == events.Acquired && (verdict == tokenworker.Applied || verdict == tokenworker.Repeated) {
 		return w.rotator.LookBack(ctx, ev.Key, ev.Stamp)
 	}
-	return nil
-}
-
-// noteProvider tells the store of a provider before its first connection is stored, so that no crash leaves one that no
-// sweep finds.
-func (w *Worker) noteProvider(ctx context.Context, id string) error {
-	if _, known := w.noted.Load(id); known {
-		return nil
-	}
-	if err := w.store.NoteProvider(ctx, id); err != nil {
-		return err
-	}
-	w.noted.Store(id, struct{}{})
 	return nil
 }
 

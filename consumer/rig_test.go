@@ -133,6 +133,8 @@ func (f faultyStore) NoteProvider(ctx context.Context, id string) error {
 	return f.db.NoteProvider(ctx, id)
 }
 
+func (f faultyStore) Providers(ctx context.Context) ([]string, error) { return f.db.Providers(ctx) }
+
 // refresher stands in for the rotator and notes what it is asked.
 type refresher struct{ *rig }
 

@@ -3,39 +3,32 @@ package dynamo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
-	"github.com/tokenworker/tokenworker"
 )
 
 // fieldProviders is the set of the providers that there are, or were, connections of.
 const fieldProviders field = ":provider_ids"
 
-// maxProviders bounds the settings item, and how many shards a tick looks at.
-const maxProviders = 1000
-
-// NoteProvider remembers that there are connections of a provider. Repeating it is harmless. The error matches
-// [tokenworker.ErrMisconfigured] when there are too many.
+// NoteProvider remembers that there are connections of a provider. Repeating it is harmless. Only ids that a configuration
+// knows come here, so the settings item stays small, and a tick looks at few shards.
 func (t *Table) NoteProvider(ctx context.Context, id string) error {
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:        aws.String(t.name),
-		Key:              settingsAddress().attributes(),
-		UpdateExpression: aws.String("ADD provider_ids :ids"),
-		ConditionExpression: aws.String("attribute_exists(org) AND " +
-			"(attribute_not_exists(provider_ids) OR size(provider_ids) < :max OR contains(provider_ids, :id))"),
+		TableName:           aws.String(t.name),
+		Key:                 settingsAddress().attributes(),
+		UpdateExpression:    aws.String("ADD provider_ids :ids"),
+		ConditionExpression: aws.String("attribute_exists(org)"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":ids": &types.AttributeValueMemberSS{Value: []string{id}}, ":id": str(id), ":max": limit(maxProviders),
+			":ids": &types.AttributeValueMemberSS{Value: []string{id}},
 		},
 	})
 	var failed *types.ConditionalCheckFailedException
 	switch {
 	case errors.As(err, &failed):
-		return fmt.Errorf("%w: the table has no settings item, or knows %d providers already", tokenworker.ErrMisconfigured, maxProviders)
+		return errNoSettings
 	case err != nil:
 		return classify(ctx, "noting a provider", err)
 	}

@@ -3,22 +3,23 @@ package embedded
 import (
 	"context"
 	"slices"
-
-	"github.com/tokenworker/tokenworker"
 )
 
-// selectProviders hops through the index of due rows from one provider to the next, so it costs nothing per row.
-const selectProviders = `WITH RECURSIVE found(id) AS (
-		SELECT min(provider) FROM connections WHERE due_at IS NOT NULL
-		UNION ALL
-		SELECT (SELECT min(provider) FROM connections WHERE due_at IS NOT NULL AND provider > found.id)
-		FROM found WHERE found.id IS NOT NULL
-	) SELECT id FROM found WHERE id IS NOT NULL`
+const (
+	selectProviders = `SELECT id FROM providers`
 
-// NoteProvider has nothing to remember: the index of due rows knows the providers.
-func (s *Store) NoteProvider(context.Context, string) error { return nil }
+	insertProvider = `INSERT INTO providers (id) VALUES (?) ON CONFLICT (id) DO NOTHING`
+)
 
-// Providers lists the providers that have connections which are, or will be, due; sorted.
+// NoteProvider remembers that there are connections of a provider. Repeating it is harmless.
+func (s *Store) NoteProvider(ctx context.Context, id string) error {
+	return s.writer.write(ctx, func(ctx context.Context, st statements) error {
+		_, err := st[insertProvider].ExecContext(ctx, id)
+		return dbError("noting a provider", err)
+	})
+}
+
+// Providers lists the providers that were noted, sorted.
 func (s *Store) Providers(ctx context.Context) ([]string, error) {
 	const doing = "listing providers"
 	rows, err := s.read[selectProviders].QueryContext(ctx)
@@ -28,16 +29,12 @@ func (s *Store) Providers(ctx context.Context) ([]string, error) {
 	defer rows.Close() //nolint:errcheck // reading: rows.Err has said it
 	var ids []string
 	for rows.Next() {
-		var escaped string
-		if err := rows.Scan(&escaped); err != nil {
+		var id string
+		if err := rows.Scan(&id); err != nil {
 			return nil, dbError(doing, err)
-		}
-		id, err := tokenworker.UnescapePart(escaped)
-		if err != nil {
-			return nil, err
 		}
 		ids = append(ids, id)
 	}
-	slices.Sort(ids) // the index is ordered by their escaped form
+	slices.Sort(ids)
 	return ids, dbError(doing, rows.Err())
 }

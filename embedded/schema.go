@@ -47,6 +47,9 @@ CREATE TABLE retained_sets (
 	at         INTEGER,
 	PRIMARY KEY (org, conn, fence)
 ) WITHOUT ROWID;
+CREATE TABLE providers (
+	id TEXT PRIMARY KEY
+) WITHOUT ROWID;
 CREATE TABLE wrapped_keys (
 	name       TEXT PRIMARY KEY,
 	key_id     TEXT NOT NULL,

@@ -106,7 +106,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return dbError("connecting", err)
 	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, savepoint, rollbackToPoint, releasePoint, selectRecord, upsertRecord,
-		insertRetained, pruneRetained, dropRetained, rewrapRetained, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
+		insertRetained, pruneRetained, dropRetained, rewrapRetained, insertProvider, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
 		selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err

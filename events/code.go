@@ -31,7 +31,7 @@ const (
 	CodeTooOld           Code = "too_old"            // entered the stream more than the window after its time
 	CodeFromFuture       Code = "from_future"        // entered the stream more than the clock skew before its time
 	CodeUnsupported      Code = "unsupported"        // valid, but this worker cannot do what it asks
-	CodeUnknownProvider  Code = "unknown_provider"   // the provider is not in the worker's catalogue
+	CodeUnknownProvider  Code = "unknown_provider"   // neither the worker's catalogue, its configuration nor its store knows the provider
 	CodeUnknownKey       Code = "unknown_key"        // sealed to a key that is not live
 	CodeSealBroken       Code = "seal_broken"        // does not open: altered, moved, or sealed to something else
 	CodeInvalidTokenSet  Code = "invalid_token_set"  // no access token, or a field of the set is not what v1 says
@@ -44,7 +44,7 @@ var codes = []Code{
 	CodeBadSubject, CodeTooLarge, CodeMissingMessageID, CodeNotJSON, CodeTooDeep, CodeDuplicateField,
 	CodeInvalidEnvelope, CodeTypeMismatch, CodeKeyMismatch, CodeInvalidSource, CodeInvalidID, CodeInvalidTime,
 	CodeWrongMessageID, CodeUnknownField, CodeInvalidData, CodePlainRefused, CodeTooOld, CodeFromFuture,
-	CodeUnsupported, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet, CodeInvalidIDToken, CodeTokenRefused,
+	CodeUnsupported, CodeUnknownProvider, CodeUnknownKey, CodeSealBroken, CodeInvalidTokenSet, CodeInvalidIDToken, CodeTokenRefused,
 	CodeNoCompany,
 }
 

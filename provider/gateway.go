@@ -25,6 +25,12 @@ func (g *Gateway) Policy(id string) (p Policy, enabled bool) {
 	return unknown, false
 }
 
+// Known reports whether the catalogue has the provider, with a client or without.
+func (g *Gateway) Known(id string) bool {
+	_, ok := g.catalogue.Get(id)
+	return ok
+}
+
 // Prepare is [Client.Prepare].
 func (g *Gateway) Prepare(ctx context.Context, k tokenworker.Key) Answer {
 	return g.call(k, func(p *Provider) Answer { return g.client.Prepare(ctx, p) })

@@ -218,7 +218,7 @@ func TestWhatTheStoreNeverHeardOfStaysGone(t *testing.T) {
 	}
 	came.Stamp = r.event(k).Stamp
 	must(t, r.tryAcquire(came))
-	if rec := r.get(k); rec.Status != tokenworker.Disconnecting {
+	if rec := r.get(k); rec.Status != tokenworker.Disconnected {
 		t.Errorf("a repeat makes the record %s", rec.Status)
 	}
 }
@@ -242,7 +242,7 @@ func TestErasedRowsStayErased(t *testing.T) {
 
 			report := r.restore(nil)
 			rec := r.get(k)
-			if rec.Status != tokenworker.Disconnecting || rec.Sealed != nil || rec.Revoke != nil || rec.Details != (tokenworker.Details{}) {
+			if rec.Status != tokenworker.Disconnected || rec.Sealed != nil || rec.Revoke != nil || rec.Details != (tokenworker.Details{}) {
 				t.Errorf("the erased record is %s, holds %d sets to revoke and %+v", rec.Status, len(rec.Revoke), rec.Details)
 			}
 			if rec.Stamp.Sequence != e.Stamp.Sequence+1 {
@@ -444,7 +444,7 @@ func TestATableIsRestoredAsAFileIs(t *testing.T) {
 	came.Stamp = r.event(never).Stamp
 	must(t, r.tryAcquire(came)) // an outbox's repeat
 	for k, status := range map[tokenworker.Key]tokenworker.Status{
-		gone: tokenworker.Disconnecting, erased: tokenworker.Disconnected, never: tokenworker.Disconnecting, stays: tokenworker.Active,
+		gone: tokenworker.Disconnecting, erased: tokenworker.Disconnected, never: tokenworker.Disconnected, stays: tokenworker.Active,
 	} {
 		if rec := r.get(k); rec.Status != status || (rec.Claim != nil) != (k == stays) {
 			t.Errorf("%s is %s, claimed as %+v", k, rec.Status, rec.Claim)

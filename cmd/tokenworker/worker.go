@@ -188,6 +188,7 @@ func (f *workerFlags) newWorker(
 	}
 	w.consumer, err = consumer.New(consumer.Config{
 		Epoch: w.epoch, AllowPlain: f.allowPlain, Eraser: eraser, Acquired: f.concurrency, Grace: f.shutdownLimit,
+		Known: gateway.Known,
 		Policy: func(id string) consumer.Policy {
 			policy, _ := gateway.Policy(id)
 			return consumer.Policy{

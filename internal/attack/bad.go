@@ -199,7 +199,12 @@ func badClaims() []badKind {
 		aged("a time a day ahead", events.CodeFromFuture, -24*time.Hour),
 		{"no company", events.CodeUnsupported, func(b *badEvent) error {
 			// One for each, so that each has a dead letter of its own.
-			b.key = tokenworker.Key{OrgID: b.key.OrgID, ProviderID: b.key.CompanyID}
+			b.key = tokenworker.Key{OrgID: b.key.CompanyID, ProviderID: b.key.ProviderID}
+			b.subject = events.Acquired.Subject(b.key)
+			return b.seal(time.Now())
+		}},
+		{"a provider that nobody knows", events.CodeUnknownProvider, func(b *badEvent) error {
+			b.key.ProviderID = b.key.CompanyID
 			b.subject = events.Acquired.Subject(b.key)
 			return b.seal(time.Now())
 		}},

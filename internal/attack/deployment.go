@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -65,6 +66,10 @@ func (r *rig) configure(ctx context.Context, e *env, binary, natsAddr string, ar
 	if err != nil {
 		return err
 	}
+	declared, err := e.declare()
+	if err != nil {
+		return err
+	}
 	table := r.cloud.newTableName()
 	r.target = []string{
 		"--nats-url", "nats://" + natsAddr, "--nats-user", process.Worker, "--nats-password-file", password,
@@ -72,7 +77,7 @@ func (r *rig) configure(ctx context.Context, e *env, binary, natsAddr string, ar
 	}
 	r.program = process.Program{
 		Path: binary, Log: e.inDir("run.log"), Env: r.cloud.env(),
-		Args: append(append([]string{"run", "--http-addr", httpAddr}, r.target...), args...),
+		Args: slices.Concat([]string{"run", "--http-addr", httpAddr}, r.target, declared, args),
 	}
 	r.http, r.natsURL = "http://"+httpAddr, "nats://"+r.nats.Addr
 	r.users = func(user string) nats.Option { return nats.UserInfo(user, process.Password) }

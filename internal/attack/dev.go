@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -32,11 +33,15 @@ func newDev(ctx context.Context, e *env, args ...string) (*rig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("choosing a port: %w", err)
 	}
+	declared, err := e.declare()
+	if err != nil {
+		return nil, err
+	}
 	dir := e.inDir("data")
 	r := &rig{
 		program: process.Program{
 			Path: binary, Log: e.inDir("dev.log"),
-			Args: append([]string{"dev", "--data-dir", dir, "--nats-port", natsPort, "--http-addr", httpAddr}, args...),
+			Args: slices.Concat([]string{"dev", "--data-dir", dir, "--nats-port", natsPort, "--http-addr", httpAddr}, declared, args),
 		},
 		target: []string{"--data-dir", dir}, http: "http://" + httpAddr, natsURL: "nats://" + natsAddr,
 	}

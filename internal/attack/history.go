@@ -217,8 +217,13 @@ type state struct {
 	sealed              string
 }
 
+// stateOf takes what is gone for gone, whether or not there was anything to revoke.
 func stateOf(r *tokenworker.Record) state {
-	return state{r.Status, r.Stamp, r.Disconnected, string(r.Sealed)}
+	status := r.Status
+	if status == tokenworker.Disconnected {
+		status = tokenworker.Disconnecting
+	}
+	return state{status, r.Stamp, r.Disconnected, string(r.Sealed)}
 }
 
 // orgs lists the organizations of the connections.

@@ -47,7 +47,7 @@ func (l load) publish(ctx context.Context, stop <-chan struct{}, p *publisher, n
 		}
 		if len(keys) == 0 || rng.IntN(10) < 3 {
 			keys = append(keys, tokenworker.Key{
-				OrgID: l.orgOf(number, len(keys)), ProviderID: "provider", CompanyID: fmt.Sprintf("%d-%d", number, len(keys)),
+				OrgID: l.orgOf(number, len(keys)), ProviderID: storedProvider, CompanyID: fmt.Sprintf("%d-%d", number, len(keys)),
 			})
 		}
 		key := keys[rng.IntN(len(keys))]

@@ -92,7 +92,7 @@ func (e *env) publishMixed(ctx context.Context, p *publisher, bad, good int) (ma
 	work := make([]func(context.Context) error, 0, bad+good)
 	for i := range bad {
 		l := &expectedLetter{kind: kinds[i%len(kinds)], key: tokenworker.Key{
-			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: "provider", CompanyID: fmt.Sprint("bad-", i),
+			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprint("bad-", i),
 		}}
 		var err error
 		if l.message, err = newBad(l.kind, p.public, l.key, fmt.Sprint("bad-token-", i), false); err != nil {
@@ -106,7 +106,7 @@ func (e *env) publishMixed(ctx context.Context, p *publisher, bad, good int) (ma
 	}
 	for i := range good {
 		key := tokenworker.Key{
-			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: "provider", CompanyID: fmt.Sprint("good-", i),
+			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprint("good-", i),
 		}
 		work = append(work, func(ctx context.Context) error { return p.acquire(ctx, key) })
 	}

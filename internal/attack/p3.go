@@ -55,7 +55,7 @@ func newVictims(p *publisher, n int, plain bool) ([]*victim, error) {
 	victims := make([]*victim, n)
 	for i := range victims {
 		v := &victim{key: tokenworker.Key{
-			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: "provider", CompanyID: fmt.Sprint(i),
+			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprint(i),
 		}}
 		for _, isPlain := range [][]bool{{false}, {false, false, true}, {true, false}, {true}}[i%4] {
 			m, err := p.newAcquired(v.key, time.Now(), isPlain && plain)
@@ -244,7 +244,7 @@ func overtakeParked(ctx context.Context, e *env, n int) error {
 	}
 	victims := make([]*victim, n)
 	for i := range victims {
-		v := &victim{key: tokenworker.Key{OrgID: "org", ProviderID: "provider", CompanyID: fmt.Sprint(i)}}
+		v := &victim{key: tokenworker.Key{OrgID: "org", ProviderID: storedProvider, CompanyID: fmt.Sprint(i)}}
 		m, err := p.newAcquired(v.key, time.Now().Add(-30*time.Minute), false) // old enough to be held back
 		if err != nil {
 			return err

@@ -101,7 +101,7 @@ func leaveOne(ctx context.Context, admin jetstream.JetStream, p *publisher) erro
 	if err != nil {
 		return fmt.Errorf("pausing a consumer: %w", err)
 	}
-	m, err := p.newDisconnect(tokenworker.Key{OrgID: "org-0", ProviderID: "provider", CompanyID: "left"})
+	m, err := p.newDisconnect(tokenworker.Key{OrgID: "org-0", ProviderID: storedProvider, CompanyID: "left"})
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (e *env) publishCanaries(
 	g.SetLimit(32)
 	for i := range n {
 		key := tokenworker.Key{
-			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: "provider", CompanyID: fmt.Sprint("company-", i),
+			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprint("company-", i),
 		}
 		if i%3 != 2 {
 			m, err := p.newCanary(key, marker.Token(i))

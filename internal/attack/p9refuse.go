@@ -106,7 +106,7 @@ func (l *closedLoop) run(ctx context.Context, length time.Duration, prefix strin
 		g.Go(func() error {
 			for time.Now().Before(end) {
 				key := tokenworker.Key{
-					OrgID: fmt.Sprint("org-", i%5), ProviderID: "provider", CompanyID: fmt.Sprintf("%s-%d-%d", prefix, i, counts[i]),
+					OrgID: fmt.Sprint("org-", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprintf("%s-%d-%d", prefix, i, counts[i]),
 				}
 				stored, err := l.one(ctx, key, end)
 				if err != nil {
@@ -168,7 +168,7 @@ func (l *closedLoop) publishRefused(ctx context.Context) error {
 }
 
 func refusedKey(prefix string, n int) tokenworker.Key {
-	return tokenworker.Key{OrgID: refusedOrg, ProviderID: "provider", CompanyID: fmt.Sprintf("%s-%d", prefix, n)}
+	return tokenworker.Key{OrgID: refusedOrg, ProviderID: storedProvider, CompanyID: fmt.Sprintf("%s-%d", prefix, n)}
 }
 
 // runBeside does what run does while 40 more a second are published for the refused organization.

@@ -46,7 +46,7 @@ func TestTakingApartAndPuttingTogetherGivesTheSameBytes(t *testing.T) {
 //
 //nolint:gochecknoglobals // a constant
 var refusedNowhere = []events.Code{
-	events.CodeUnknownProvider, events.CodeInvalidIDToken, events.CodeTokenRefused, events.CodeNoCompany,
+	events.CodeInvalidIDToken, events.CodeTokenRefused, events.CodeNoCompany,
 }
 
 func TestEveryCodeHasABadEventThatIsRefusedWithIt(t *testing.T) {

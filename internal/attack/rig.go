@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -288,6 +289,18 @@ func (r *rig) publicKey(ctx context.Context) (events.PublicKey, error) {
 		return events.PublicKey{}, fmt.Errorf("reading the public key: %w", err)
 	}
 	return key, nil
+}
+
+// storedProvider is whose connections attacks have stored to which nothing is ever sent.
+const storedProvider = "provider"
+
+// declare returns the flags by which a worker knows storedProvider.
+func (e *env) declare() ([]string, error) {
+	file := e.inDir("stored.yaml")
+	if err := os.WriteFile(file, []byte("providers:\n  "+storedProvider+": {}\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("declaring a provider: %w", err)
+	}
+	return []string{"--providers", file}, nil
 }
 
 // inDir is a path in the attack's own directory.

@@ -73,10 +73,6 @@ func testRevocations(t *testing.T, store Store) {
 			given: append(disconnectedOnce, revoking(1, 0)),
 			when:  revoked(1), want: tokenworker.Applied,
 		}, {
-			name:  "so does one that never had anything to revoke",
-			given: []step{disconnected(event(1)), revoking(1, 0)},
-			when:  revoked(), want: tokenworker.Applied,
-		}, {
 			name:  "what could not be revoked remains, and is due at its next try",
 			given: twoWait,
 			when:  tried(1, 2), want: tokenworker.Applied,
