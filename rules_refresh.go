@@ -69,6 +69,20 @@ func GrantDead(f Failure) Rule {
 	return failing(f, func(next *Record) { next.Status, next.Claim = ReauthRequired, nil })
 }
 
+// GivenUp is the rule for a set whose last resort was never answered: it ends as a dead grant's does. All its attempts stay
+// unresolved, so its token stays among those that may be spent.
+func GivenUp(claim AttemptID, f Failure) Rule {
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
+		if r.Status != Active || r.Claim == nil || r.Claim.Attempt != claim {
+			return *r, Stale, nil
+		}
+		next := *r
+		next.fail(f)
+		next.Status, next.Claim = ReauthRequired, nil
+		return next, Applied, nil
+	})
+}
+
 func failing(f Failure, end func(next *Record)) Rule {
 	return ofRecord(func(r *Record) (Record, Verdict, error) {
 		if r.Status != Active || r.Claim == nil || r.Claim.Attempt != f.Attempt {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -18,6 +19,7 @@ type Table struct {
 	client *dynamodb.Client
 	name   string
 	shards uint64
+	clock  clock
 }
 
 // Open returns the table that Setup has left, after one read. The client is best one of [NewClient]. The error matches
@@ -63,12 +65,14 @@ func (t *Table) record(ctx context.Context, at address) (*tokenworker.Record, er
 
 // item reads an item consistently; nil when there is none.
 func (t *Table) item(ctx context.Context, at address) (item, error) {
+	began := time.Now()
 	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: aws.String(t.name), Key: at.attributes(), ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {
 		return nil, classify(ctx, "reading an item", err)
 	}
+	t.clock.look(out.ResultMetadata, began, time.Now())
 	return out.Item, nil
 }
 

@@ -28,6 +28,9 @@ func (s *Store) BySubject(ctx context.Context, _, subject string) iter.Seq2[toke
 // IndexLag is zero: the indexes are written with the rows.
 func (s *Store) IndexLag() time.Duration { return 0 }
 
+// ClockOff is zero: the store has no clock but this machine's.
+func (s *Store) ClockOff() time.Duration { return 0 }
+
 // find yields the keys that a query gives. It has read them all before it yields the first, so no transaction stays open
 // meanwhile.
 func (s *Store) find(ctx context.Context, doing, query string, args ...any) iter.Seq2[tokenworker.Key, error] {

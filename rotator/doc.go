@@ -14,13 +14,12 @@
 //	  store or rescue      claim; back off     stays                                 back off
 //	        │                                    │
 //	    announce                static: post again when the claim is over
-//	                            grace:  again, the claim's end and a margin past, if the request then arrives inside the
-//	                                    window, counted from the first claim, and nothing is in the rescue stream; else as
-//	                                    strict
-//	                            strict: serve the access token until it expires; then, the claim's end and a margin past, and
-//	                                    nothing in the rescue stream, the last resort: once more
+//	                            grace:  again, once the claim is settled, if the request then arrives inside the window, counted
+//	                                    from the first claim, and nothing is in the rescue stream; else as strict
+//	                            strict: serve the access token until it expires; then, once the claim is settled, and nothing in
+//	                                    the rescue stream, the last resort: once more
 //
-// plan.go decides, as a pure function of the record, the provider's policy and the time. refresh.go runs the line, save.go
+// plan.go decides, as a pure function of the record, the provider's policy and the time; clock.go says by whose clock. refresh.go runs the line, save.go
 // makes an answer durable, revoke.go revokes, sweep.go finds what is due, announce.go says what happened. The rules that
 // decide what each write makes of a record are in the root package (rules_refresh.go); docs/model checks them.
 //
@@ -35,7 +34,17 @@
 //
 // An expired claim frees nobody to post a strict provider's token: its owner may only be paused. What is lost that way (the
 // process died between POST and commit, or the answer never came) is served until the access token expires and then tried
-// once more, because nothing else can save the connection. That last resort is the one declared exception.
+// once more, because nothing else can save the connection. That last resort is the one declared exception. While it gets no
+// answer it is repeated, rarer and rarer, for three days; then the connection is given up (plan.go).
+//
+// # Clocks
+//
+// A claim is settled when nothing of its attempt can come any more: its end, the margin, and what the clock of the worker that
+// claimed may be apart from that of the one that judges (clock.go; docs/model/Clock.tla). A worker whose clock is more than 4 min
+// 30 s from the store's takes no claim, one more than 30 s from it judges no other's; it leaves them to others and says so. The
+// store's clock counts because all claims meet there, and it is looked at with each read of a record, the one before a claim
+// too. A NATS server's clock decides nothing here. Times of claims are compared without monotonic readings, which stand still
+// while a machine is suspended.
 //
 // A process that is paused while it waits for an answer (SIGSTOP, a suspended machine) reads it when it goes on: the wait is
 // measured in time that the process runs (provider/patience.go). One that is paused between its claim and its request

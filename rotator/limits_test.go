@@ -28,6 +28,8 @@ func (s overtaken) Update(
 	return tokenworker.Record{}, 0, tokenworker.ErrFenced
 }
 
+func (overtaken) ClockOff() time.Duration { return 0 }
+
 // inClear seals nothing.
 type inClear struct{ Sealer }
 

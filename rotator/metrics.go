@@ -9,6 +9,7 @@ type metrics struct {
 	saved       *prometheus.CounterVec // by where a refreshed set went, and the verdict
 	swept       *prometheus.CounterVec // by provider: connections looked at by sweeps
 	sweepErrors *prometheus.CounterVec // by provider: connections that a sweep failed on
+	clockOff    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -22,7 +23,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		swept:       counter("swept_total", "Due connections that sweeps looked at, by provider.", "provider"),
 		sweepErrors: counter("sweep_errors_total", "Due connections that sweeps failed on, by provider.", "provider"),
 	}
-	for _, c := range []prometheus.Collector{m.refreshes, m.revocations, m.saved, m.swept, m.sweepErrors} {
+	m.clockOff = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tokenworker_clock_off_seconds",
+		Help: "By how much this machine's clock may differ from the store's, when a connection was last to be claimed.",
+	})
+	for _, c := range []prometheus.Collector{m.refreshes, m.revocations, m.saved, m.swept, m.sweepErrors, m.clockOff} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -15,15 +15,16 @@ const (
 	post                   // spend the refresh token
 	repost                 // spend it again: the attempt before it is unresolved, and the provider allows for that
 	lastResort             // spend it again because nothing else can save the connection
+	giveUp                 // no more: none of the last resorts was answered
 )
 
-// plan decides on an active record whose set can be refreshed, as a pure function of now. A claim lasts for length. Forced
-// says that the set is to be refreshed although it is not due.
+// plan decides on an active record whose set can be refreshed, as a pure function of now. Forced says that the set is to be
+// refreshed although it is not due.
 //
 // A claim means that its token may have been posted. For a provider that rotates strictly, an expired claim frees nobody:
 // the access token that still works is served, and only when it has expired, and any paused process's request has timed out,
 // is the token posted once more.
-func plan(r *tokenworker.Record, p provider.Policy, length time.Duration, now time.Time, forced bool) (step, time.Time) {
+func plan(r *tokenworker.Record, p provider.Policy, t terms, now time.Time, forced bool) (step, time.Time) {
 	c := r.Claim
 	if c == nil {
 		if forced || !r.DueAt.IsZero() && !now.Before(r.DueAt) {
@@ -34,50 +35,50 @@ func plan(r *tokenworker.Record, p provider.Policy, length time.Duration, now ti
 	if now.Before(c.Until) {
 		return wait, c.Until // its owner may be at work
 	}
-	// A failure has moved the due time: an attempt that was unresolved is not followed by another at once.
-	if !forced && now.Before(r.DueAt) {
+	// A failure has moved the due time: an attempt that was unresolved is not followed by another at once. Nobody hastens the
+	// repeats of a last resort.
+	if (!forced || c.LastResort && p.Rotates()) && now.Before(r.DueAt) {
 		return wait, r.DueAt
 	}
-	settled := c.Until.Add(p.Margin)
+	settled := t.settled(c, p)
 	switch {
 	case p.Rotation == provider.Static:
 		return repost, now
-	case now.Before(settled) && inWindow(c, p, length, settled):
+	case now.Before(settled) && t.inWindow(c, p, settled):
 		return wait, settled // WaitWire
-	case !now.Before(settled) && inWindow(c, p, length, now):
+	case !now.Before(settled) && t.inWindow(c, p, now):
 		return repost, now
 	}
-	at := lastResortAt(r, p)
-	if now.Before(at) {
+	since := later(c.At, r.ExpiresAt)
+	switch at := later(settled, r.ExpiresAt); {
+	case now.Before(at):
 		return wait, at
+	case c.LastResort && c.Until.After(r.ExpiresAt) && !now.Before(since.Add(lastResortsFor)):
+		return giveUp, now
 	}
 	return lastResort, now
 }
 
-// inWindow reports whether a token that a grace provider may have taken can be posted again at a time (RoomForPost): by the
-// end of the claim and the margin, when the request has arrived or never will, its window, counted from the first claim, is
-// still open. A window too short for that is never used, and the provider treated as a strict one.
-func inWindow(c *tokenworker.Claim, p provider.Policy, length time.Duration, at time.Time) bool {
-	return p.Rotation == provider.Grace && at.Add(length+p.Margin).Before(c.At.Add(p.GracePeriod))
-}
-
-// lastResortAt is when the token of a claimed record may be posted once more.
-func lastResortAt(r *tokenworker.Record, p provider.Policy) time.Time {
-	return later(r.Claim.Until.Add(p.Margin), r.ExpiresAt)
-}
+// lastResortsFor is how long after its first the last resort is repeated while it ends without an answer, and each time after
+// as long as it has been tried already: some 15 requests in all. What a strict provider has not answered by then may be
+// dead, and a request that may count as reuse is not made for ever.
+const lastResortsFor = 3 * 24 * time.Hour
 
 // afterUnknown is when to look again at a record whose attempt is unresolved.
-func afterUnknown(r *tokenworker.Record, p provider.Policy, length time.Duration, now time.Time) time.Time {
-	retry, settled := now.Add(backoff(r.Key, r.Failures+1)), r.Claim.Until.Add(p.Margin)
+func afterUnknown(r *tokenworker.Record, p provider.Policy, t terms, now time.Time) time.Time {
+	retry, settled := now.Add(backoff(r.Key, r.Failures+1)), t.settled(r.Claim, p)
 	switch {
 	case p.Rotation == provider.Static:
 		return later(retry, r.Claim.Until)
-	case inWindow(r.Claim, p, length, settled):
+	case t.inWindow(r.Claim, p, settled):
 		return settled
 	case r.Claim.LastResort:
-		return later(retry, lastResortAt(r, p))
+		tried := now.Sub(later(r.Claim.At, r.ExpiresAt))
+		retry = later(retry, now.Add(tried))
+	default:
+		retry = settled
 	}
-	return lastResortAt(r, p)
+	return later(later(retry, settled), r.ExpiresAt)
 }
 
 func later(a, b time.Time) time.Time {

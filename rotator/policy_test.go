@@ -58,7 +58,7 @@ func TestTheGuideExplainsTheWorkersOwnCodes(t *testing.T) {
 		explained = append(explained, row[1])
 	}
 	const superseded = "superseded" // package restore's
-	own := []string{superseded, codeKeyRefused, codeSealBroken, codeExpired, codeTooLate, codeUnsealable, codeInRescue}
+	own := []string{superseded, codeKeyRefused, codeSealBroken, codeExpired, codeTooLate, codeUnsealable, codeInRescue, codeUnresolved}
 	if !slices.Equal(explained, own) {
 		t.Errorf("the guide explains %q, the codes are %q", explained, own)
 	}

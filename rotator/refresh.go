@@ -20,6 +20,7 @@ const (
 	codeTooLate    = "too_late"    // the claim had run too far before the request could be sent
 	codeUnsealable = "unsealable"  // what the provider returned is larger than a record takes
 	codeInRescue   = "in_rescue"   // its successor waits in the rescue stream
+	codeUnresolved = "unresolved"  // none of the last resorts was answered
 )
 
 // postponed is how long a record waits that cannot be attempted before somebody acts.
@@ -86,7 +87,7 @@ func (r *Rotator) do(ctx context.Context, rec tokenworker.Record, forced bool) e
 func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID, forced bool) error {
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
 	now := r.cfg.Now()
-	step, at := plan(&rec, policy, r.cfg.ClaimFor, now, forced)
+	step, at := plan(&rec, policy, r.terms(), now, forced)
 	switch {
 	case step == wait && at.After(rec.DueAt):
 		return r.postpone(ctx, rec, "", at) // another attempt holds it, which is no failure
@@ -94,6 +95,9 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, announced
 		return nil
 	case !enabled:
 		return r.postpone(ctx, rec, string(provider.CodeNotEnabled), now.Add(postponed))
+	}
+	if err := r.mayClaim(step, policy); err != nil {
+		return err
 	}
 	set, err := r.open(ctx, rec)
 	switch {
@@ -115,6 +119,9 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, announced
 		if rescued { // LookInRescue
 			return r.postpone(ctx, rec, codeInRescue, now.Add(firstBackoff))
 		}
+	}
+	if step == giveUp {
+		return r.giveUpOn(ctx, rec)
 	}
 	return r.spend(ctx, rec, announced, policy, set)
 }
@@ -218,7 +225,7 @@ func (r *Rotator) conclude(
 			return r.save(ctx, rec, refresh)
 		}
 		r.cfg.Logger.ErrorContext(ctx, "a refreshed set cannot be sealed", slog.String("key", rec.Key.String()), slog.Any("error", err))
-		failure.Code, failure.DueAt = codeUnsealable, afterUnknown(&rec, policy, r.cfg.ClaimFor, now)
+		failure.Code, failure.DueAt = codeUnsealable, afterUnknown(&rec, policy, r.terms(), now)
 		rule = tokenworker.Unresolved(failure)
 	case provider.NotSpent, provider.Unsupported:
 		rule = tokenworker.NothingSpent(failure)
@@ -232,7 +239,7 @@ func (r *Rotator) conclude(
 		failure.DueAt = now.Add(announceAgain)
 		rule = tokenworker.GrantDead(failure)
 	default:
-		failure.DueAt = afterUnknown(&rec, policy, r.cfg.ClaimFor, now)
+		failure.DueAt = afterUnknown(&rec, policy, r.terms(), now)
 		rule = tokenworker.Unresolved(failure)
 	}
 	next, err := r.updateDurably(ctx, rec, rule)
@@ -240,6 +247,21 @@ func (r *Rotator) conclude(
 		return err
 	}
 	return r.announceOwn(ctx, next, rec.Claim.Attempt)
+}
+
+// giveUpOn ends a connection whose last resorts were never answered. Its set is kept to be revoked, and comes back to life
+// should one of their answers be saved after all.
+func (r *Rotator) giveUpOn(ctx context.Context, rec tokenworker.Record) error {
+	attempt := tokenworker.NewAttemptID()
+	r.cfg.Logger.ErrorContext(ctx, "no last resort was answered; the connection is given up", slog.String("key", rec.Key.String()))
+	next, _, err := r.store.Update(ctx, rec, tokenworker.GivenUp(rec.Claim.Attempt, tokenworker.Failure{
+		Attempt: attempt, Code: codeUnresolved, DueAt: r.cfg.Now().Add(announceAgain),
+		Owed: r.owed(attempt, rec.Fence, codeUnresolved, events.ReauthRequired),
+	}))
+	if err != nil {
+		return err
+	}
+	return r.announceOwn(ctx, next, attempt)
 }
 
 // confirm asks the provider whether a grant is really dead, without spending anything. Without a clear answer it stays

@@ -192,7 +192,7 @@ func TestAGraceProviderIsAskedAgainInsideTheWindow(t *testing.T) {
 	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.GatewayTimeout, Count: 1}))
 	r.advance(50 * time.Minute)
 	do(t, r.rotator("p1"), conn)
-	r.advance(2*time.Minute + 59*time.Second)
+	r.advance(3*time.Minute + 59*time.Second)
 	must(t, r.rotator("p2").Do(t.Context(), conn, true))
 	if got := r.server.Totals(); got.Posts != 1 {
 		t.Fatalf("%d requests, the second while the first could still arrive", got.Posts)
@@ -215,7 +215,7 @@ func TestAGraceProviderThatIsBusyAtTheSecondPostStaysUnresolved(t *testing.T) {
 	r.advance(50 * time.Minute)
 	do(t, r.rotator("p1"), conn)
 	first := r.get(conn).Claim
-	r.advance(3 * time.Minute)
+	r.advance(4 * time.Minute)
 	do(t, r.rotator("p2"), conn)
 	if rec := r.get(conn); rec.Claim == nil || !rec.Claim.At.Equal(first.At) || rec.Claim.Attempt == first.Attempt {
 		t.Fatalf("claim %+v after %+v: the first attempt may have spent the token, and the window is counted from it", rec.Claim, first)
@@ -229,7 +229,7 @@ func TestASecondPostWithinTheWindowLooksIntoTheRescueStreamFirst(t *testing.T) {
 	r.storeDownAfterTheClaim()
 	do(t, r.rotator("p1"), conn)
 	r.before = nil
-	r.advance(3 * time.Minute)
+	r.advance(4 * time.Minute)
 	do(t, r.rotator("p2"), conn)
 	if got := r.server.Totals(); got.Posts != 1 {
 		t.Fatalf("%d requests: the answer to the first waits in the rescue stream", got.Posts)

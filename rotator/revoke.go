@@ -19,6 +19,9 @@ const revokeFor = 7 * 24 * time.Hour
 func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced []tokenworker.AttemptID) error {
 	now := r.cfg.Now()
 	policy, enabled := r.providers.Policy(rec.Key.ProviderID)
+	if err := r.mayClaim(post, policy); err != nil {
+		return err
+	}
 	claim := tokenworker.Claim{
 		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.cfg.ClaimFor),
 	}

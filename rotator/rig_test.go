@@ -37,6 +37,8 @@ type rig struct {
 	// Faults, to be set before start. before runs ahead of each update of the store.
 	before func(ctx context.Context, k tokenworker.Key) error
 	after  func() error // and after it
+
+	off time.Duration // by how much the machine's clock differs from the store's
 }
 
 // clock is the time of everybody in the test.
@@ -124,6 +126,8 @@ func (f faulty) Update(ctx context.Context, rec tokenworker.Record, rule tokenwo
 	}
 	return next, v, err
 }
+
+func (f faulty) ClockOff() time.Duration { return f.r.off }
 
 var conn = tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: "1"}
 

@@ -36,6 +36,10 @@ type Store interface {
 	Siblings(ctx context.Context, k tokenworker.Key) iter.Seq2[tokenworker.Key, error]
 	IndexLag() time.Duration
 
+	// ClockOff is by how much this machine's clock may differ from the store's, as the last answer to Get showed it; zero while
+	// nothing is known, and for a store on this machine.
+	ClockOff() time.Duration
+
 	// Shards is how many shards the due connections of a provider are spread over.
 	Shards() int
 }
@@ -59,6 +63,10 @@ type Config struct {
 	Tick     time.Duration // between sweeps; default 30 s
 	ClaimFor time.Duration // a claim's length; the request's deadline is two thirds of it; default 60 s
 
+	// ClockSkew is how far the clocks of two workers may be apart; default [tokenworker.ClockSkew]. A worker whose clock is
+	// off by more than nine tenths of it takes no claim, one that is off by more than a tenth judges no other's.
+	ClockSkew time.Duration
+
 	// AttemptTimeout bounds each try to save a provider's answer; default 5 s. The tries go on until one succeeds, or
 	// Grace has passed since Run's context ended; default 25 s.
 	AttemptTimeout, Grace time.Duration
@@ -76,7 +84,10 @@ func (c Config) WithDefaults() Config {
 	for _, d := range []struct {
 		v *time.Duration
 		d time.Duration
-	}{{&c.Tick, 30 * time.Second}, {&c.ClaimFor, time.Minute}, {&c.AttemptTimeout, 5 * time.Second}, {&c.Grace, 25 * time.Second}} {
+	}{
+		{&c.Tick, 30 * time.Second}, {&c.ClaimFor, time.Minute}, {&c.ClockSkew, tokenworker.ClockSkew},
+		{&c.AttemptTimeout, 5 * time.Second}, {&c.Grace, 25 * time.Second},
+	} {
 		if *d.v == 0 {
 			*d.v = d.d
 		}
@@ -87,9 +98,12 @@ func (c Config) WithDefaults() Config {
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
-	if c.Now == nil {
-		c.Now = time.Now
+	now := c.Now
+	if now == nil {
+		now = time.Now
 	}
+	// Without its monotonic reading, which stands still while the machine is suspended: a claim has run on meanwhile (WallTime).
+	c.Now = func() time.Time { return now().Round(0) }
 	return c
 }
 

@@ -69,6 +69,7 @@ func (m *memory) Due(_ context.Context, id string, _ int, at time.Time) iter.Seq
 func (m *memory) Providers(context.Context) ([]string, error) { return []string{siteProvider(0)}, nil }
 func (m *memory) Shards() int                                 { return 1 }
 func (m *memory) IndexLag() time.Duration                     { return 0 }
+func (m *memory) ClockOff() time.Duration                     { return 0 }
 
 // Siblings yields none: each company is one organization's.
 func (m *memory) Siblings(context.Context, tokenworker.Key) iter.Seq2[tokenworker.Key, error] {

@@ -64,7 +64,7 @@ func runChild(ctx context.Context, told string) error {
 	}
 	defer closeNATS()
 	r, err := rotator.New(rotator.Config{
-		Process: c.Name, Tick: time.Second, ClaimFor: c.ClaimFor, AttemptTimeout: time.Second,
+		Process: c.Name, Tick: time.Second, ClaimFor: c.ClaimFor, ClockSkew: time.Second, AttemptTimeout: time.Second,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, js, store, kmsenc.New(service, store, kmsenc.Config{}), gate)
 	if err != nil {
