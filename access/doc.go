@@ -5,7 +5,7 @@
 //
 //	reader                      NATS                                   access
 //	one-time key ──► tokens.v1.get.<caller>.<org>.<provider>.<company> ──► limit, decode
-//	                 reply to _INBOX.<caller>.…                             read the record, consistently
+//	                 reply to the caller's account                          read the record, consistently
 //	                                                                         too old, or refused by the API?  refresh, once for all
 //	                                                                         seal to the one-time key
 //	open     ◄────── {enc, ct}, or a code in a header ◄──────────────────── record in the audit trail
@@ -15,13 +15,15 @@
 //
 // # Who may read what
 //
-// A subscriber cannot see who published. NATS's permissions can: each reader's user may publish on its own caller name and the
-// organizations that it may read, and nothing else, so caller and connection in the subject are as true as those permissions.
-// deploy/nats has them.
+// A subscriber cannot see who published. NATS's accounts can: each reader has one of its own, which imports its own caller name
+// and the organizations that it may read, and nothing else, so caller and connection in the subject are as true as those
+// imports. deploy/nats has them.
 //
 // The requester chooses where the reply goes, so a service with wide rights could be made to publish anywhere: a reply to
-// $JS.API.STREAM.PURGE.… is a purge. Access therefore has a connection, and a NATS user, of its own, which may publish
-// on inboxes only; and by itself it sends nothing but to inboxes of the caller, so that no reader plants messages in another's.
+// $JS.API.STREAM.PURGE.… is a purge. To a request from another account the server therefore gives a reply subject of its own
+// making, _R_.…, which leads back to that account. Access has a connection, and a NATS user, of its own, which may publish
+// on those and on nothing else. Where readers share the account of the worker, as in `tokenworker dev`, it answers in inboxes of
+// the caller, _INBOX.<caller>.…, so that no reader plants messages in another's. Anything else gets no answer.
 //
 // # Gone is gone
 //

@@ -12,7 +12,7 @@ import (
 // Outcomes beside the codes of replies.
 const (
 	outcomeServed  = "served"
-	outcomeNoInbox = "no_inbox" // the reply was asked for elsewhere than in an inbox of the caller, and not sent
+	outcomeNoInbox = "no_inbox" // the reply was asked for elsewhere than in the caller's account or inboxes, and not sent
 )
 
 // metrics counts reads. No label ever holds an id of a connection or a caller.

@@ -28,6 +28,10 @@ const (
 	InfoSubject = "$SRV.INFO." + serviceName
 )
 
+// routedReply is what the reply subjects begin with that the server puts in place of the reader's own when a request comes
+// from another account: the answer goes to that account and nowhere else. No client may name one.
+const routedReply = "_R_."
+
 // Run answers requests that come over nc, a connection of nobody else's, until ctx ends. Then it takes no more, answers
 // those under way within the grace, and leaves nc open. Replicas share the requests.
 func (s *Service) Run(ctx context.Context, nc *nats.Conn) error {
@@ -85,7 +89,7 @@ func (s *Service) finish(nc *nats.Conn) {
 func (s *Service) handle(ctx context.Context, nc *nats.Conn, req micro.Request) {
 	begun := s.cfg.Now()
 	caller, _, err := events.ParseGetSubject(req.Subject())
-	if !strings.HasPrefix(req.Reply(), events.InboxPrefix(caller)+".") {
+	if !strings.HasPrefix(req.Reply(), events.InboxPrefix(caller)+".") && !strings.HasPrefix(req.Reply(), routedReply) {
 		s.metrics.count(outcomeNoInbox) // wherever else it points, nothing is sent there
 		return
 	}

@@ -156,13 +156,12 @@ func (r *erasure) isOlder(name string, m *jetstream.RawStreamMsg) bool {
 	}
 }
 
-// stream looks a stream up. It is asked at its leader: a replica may lag, and miss what is to be deleted.
+// stream looks a stream up. Its leader is asked for messages (AllowDirect is off): a replica may lag, and miss what is to be deleted.
 func (e *Eraser) stream(ctx context.Context, name string) (jetstream.Stream, error) {
 	s, err := e.js.Stream(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("looking up stream %s: %w", name, err)
 	}
-	s.CachedInfo().Config.AllowDirect = false
 	return s, nil
 }
 

@@ -2,8 +2,11 @@ package streams
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Markdown prints the table for people: docs/streams.md.
@@ -27,6 +30,9 @@ func writeSettings(b *strings.Builder, settings []setting) {
 	b.WriteString("| setting | value | reason |\n|---|---|---|\n")
 	for _, s := range settings {
 		value := fmt.Sprint(s.value)
+		if v := reflect.ValueOf(s.value); v.Kind() == reflect.Pointer && v.IsNil() {
+			value = "none"
+		}
 		switch v := s.value.(type) {
 		case time.Duration:
 			if v == 0 {
@@ -34,6 +40,10 @@ func writeSettings(b *strings.Builder, settings []setting) {
 			}
 		case []string:
 			value = strings.Join(v, "<br>")
+		case *jetstream.RePublish:
+			if v != nil {
+				value = v.Source + " to " + v.Destination
+			}
 		}
 		fmt.Fprintf(b, "| %s | %s | %s |\n", s.field, value, s.why)
 	}

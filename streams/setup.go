@@ -18,7 +18,8 @@ const epochKey = "tokenworker-epoch"
 // idempotent. Replicas is the number of copies of each stream: 1 on a single server, 3 in production. TakeEpoch is
 // called only when [In] has to be created.
 //
-// What NATS does not let one change (a stream's retention, say) is an error that names it.
+// What NATS does not let one change (a stream's retention, say) is an error that names it. [Audit] is created and never changed:
+// a limit on it removes records, so nobody has the right. [Check] says what differs there.
 func Setup(ctx context.Context, js jetstream.JetStream, replicas int, takeEpoch func(context.Context) (uint64, error)) error {
 	for _, s := range table(replicas) {
 		if err := setupStream(ctx, js, s, takeEpoch); err != nil {
@@ -49,7 +50,7 @@ func setupStream(ctx context.Context, js jetstream.JetStream, s stream, takeEpoc
 		return err
 	case err != nil:
 		return err
-	case len(compare(s.name, have.CachedInfo().Config, s.settings)) == 0:
+	case s.name == Audit, len(compare(s.name, have.CachedInfo().Config, s.settings)) == 0:
 		return nil
 	}
 	merged := have.CachedInfo().Config // keeps the epoch, placement and whatever else an operator has set

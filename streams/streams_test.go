@@ -60,6 +60,12 @@ func TestCheckSeesEachChangedSettingAndSetupMendsIt(t *testing.T) {
 		"AllowDirect": func(c *jetstream.StreamConfig) { c.AllowDirect = true },
 		"MaxMsgs":     func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
 		"Subjects":    func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "tokens.v1.more.>") },
+		"RePublish": func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: "tokens.v1.refresh.a.b.c", Destination: "elsewhere"}
+		},
+		"SubjectTransform": func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "tokens.v1.refresh.>", Destination: "tokens.v1.acquired.>"}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := js.Stream(t.Context(), In)
@@ -135,6 +141,28 @@ func TestEpochTellsAStreamThatIsNotTheNewestFromOneThatIs(t *testing.T) {
 	}
 	if _, err := Epoch(t.Context(), js, 4); !errors.Is(err, tokenworker.ErrRolledBack) {
 		t.Fatalf("with an epoch that is not the highest: %v", err)
+	}
+}
+
+func TestSetupSaysWhatDiffersInTheAuditTrailAndChangesNothingThere(t *testing.T) {
+	js := natstest.Connect(t)
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), Audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxMsgs = 1
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := Setup(t.Context(), js, 1, takeEpoch(1)); err != nil {
+		t.Fatal(err)
+	}
+	if ds := check(t, js); len(ds) != 1 || ds[0].What != "stream "+Audit+": MaxMsgs" {
+		t.Fatalf("Check = %v, want one difference in the audit trail", ds)
 	}
 }
 

@@ -87,6 +87,8 @@ func common(replicas int) []setting {
 		{"NoAck", false, "publishers need the acknowledgement"},
 		{"AllowMsgTTL", false, "a publisher could make a message vanish before it is handled"},
 		{"PersistMode", jetstream.DefaultPersistMode, "acknowledged means written"},
+		{"RePublish", (*jetstream.RePublish)(nil), "it publishes what others wrote on any subject of the account, with the server's rights"},
+		{"SubjectTransform", (*jetstream.SubjectTransformConfig)(nil), "an event would be kept as another"},
 	}
 }
 
@@ -118,12 +120,13 @@ func table(replicas int) []stream {
 		},
 		{
 			name: Out, purpose: "What the worker did, for whoever wants to know.",
-			settings: append(common(replicas),
+			settings: append(without(common(replicas), "RePublish"),
 				setting{"Subjects", []string{"tokens.v1.event.>"}, "the worker's own events"},
+				setting{"RePublish", &jetstream.RePublish{Source: "tokens.v1.event.>", Destination: "tokens.v1.notice.>"}, "other accounts hear these: what the worker publishes comes from an account of its own, and goes to no third"},
 				setting{"Retention", jetstream.LimitsPolicy, "any number of readers, each at its own pace"},
 				setting{"MaxAge", 7 * 24 * time.Hour, "readers may be down for a week"},
 				setting{"MaxMsgSize", int32(64 << 10), "the worker's events are small"},
-				setting{"AllowDirect", true, "readers may look up the last event of a connection on any replica"},
+				setting{"AllowDirect", false, "a direct get publishes a message, as it is, on whatever subject the asker names; and a replica may lag"},
 				setting{"DenyDelete", false, "an erasure deletes the events of a connection"},
 			),
 			consumers: []consumer{

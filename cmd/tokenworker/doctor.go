@@ -66,7 +66,7 @@ func (a *app) doctorCommand() *cli.Command {
 func examinations(t *target) []examination {
 	if d, isDeployment := t.backend.(*deployment); isDeployment {
 		return []examination{
-			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, d.examineRights,
+			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, d.examineRights, d.examineAccounts,
 			d.examineAccess, d.examineEraser, d.examineTable, examineEpoch, d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
 		}
 	}

@@ -14,16 +14,17 @@ import (
 )
 
 // accessNeeds and accessExcess are what the user that answers reads must be able to do, and must not: whoever reads chooses
-// where the answer goes, so that what this user may publish on, every reader may. The rights of this user do not let it ask
-// the server for them, so each is tried, with names that mean nothing to anybody: where it is allowed, nothing comes of it.
+// where the answer goes, so that what this user may publish on, every reader of its own account may. The rights of this user do
+// not let it ask the server for them, so each is tried, with names that mean nothing to anybody: where it is allowed, nothing
+// comes of it.
 var (
 	accessNeeds = []attempt{
-		{publishes, "_INBOX.doctor.x"},
+		{publishes, "_R_.doctor.x"},
 		{subscribes, events.GetSubject("doctor", nobody)},
 		{subscribes, "$SRV.PING.doctor"},
 	}
 	accessExcess = []attempt{
-		{publishes, "$JS.API.INFO"}, {publishes, "$JS.API.STREAM.PURGE.DOCTOR"}, {publishes, "$JS.API.STREAM.DELETE.DOCTOR"},
+		{publishes, "_INBOX.doctor.x"}, {publishes, "$JS.API.INFO"}, {publishes, "$JS.API.STREAM.PURGE.DOCTOR"}, {publishes, "$JS.API.STREAM.DELETE.DOCTOR"},
 		{publishes, "$JS.ACK.DOCTOR.doctor.1.1.1.1.1"}, {publishes, "$SYS.REQ.USER.INFO"}, {publishes, "$SRV.PING.doctor"},
 		{publishes, events.GetSubject("doctor", nobody)}, {publishes, "doctor"},
 		{subscribes, "_INBOX.doctor.x"}, {subscribes, events.Stored.Subject(nobody)}, {subscribes, events.Acquired.Subject(nobody)},

@@ -237,9 +237,9 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 func TestTheDoctorTriesWhatTheUserThatAnswersReadsMayDo(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ old, changed, want string }{
-		"more than inboxes to publish on": {`publish: ["_INBOX.>"]`, `publish: ["_INBOX.>", "$JS.API.>"]`, "may publish on $JS.API.INFO"},
+		"more than answers to publish on": {`publish: ["_R_.>"]`, `publish: ["_R_.>", "$JS.API.>"]`, "may publish on $JS.API.INFO"},
 		"others' inboxes to hear":         {`subscribe: ["tokens.v1.get.>", "$SRV.>"]`, `subscribe: [">"]`, "may subscribe to _INBOX.doctor.x"},
-		"nothing to publish on":           {`publish: ["_INBOX.>"]`, `publish: ["nothing"]`, "lacks to publish on _INBOX.doctor.x"},
+		"nothing to publish on":           {`publish: ["_R_.>"]`, `publish: ["nothing"]`, "lacks to publish on _R_.doctor.x"},
 		"no requests to hear":             {`subscribe: ["tokens.v1.get.>", "$SRV.>"]`, `subscribe: ["$SRV.>"]`, "lacks to subscribe to tokens.v1.get."},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -88,9 +88,8 @@ func workerNeeds() []string {
 		"$JS.API.STREAM.INFO." + streams.Audit,
 		"$JS.API.CONSUMER.CREATE." + streams.Audit + ".reader", pullSubject(streams.Audit, "reader"),
 		access.PingSubject, // whether workers answer reads, before a restore
-		"$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.refreshed." + somewhere, // whether it was announced
 	}
-	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ, streams.Out} {
 		needs = append(needs, "$JS.API.STREAM.MSG.GET."+name)
 	}
 	for _, name := range []string{streams.In, streams.Parked} {
@@ -125,6 +124,10 @@ func sharedExcess() []string {
 		"tokens.v1.refresh." + somewhere, "tokens.v1.erase." + somewhere,
 		"tokens.v1.replay.too_old.acquired." + somewhere,
 		"$JS.API.STREAM.DELETE." + streams.In, "$JS.API.STREAM.PURGE." + streams.In, "$JS.API.STREAM.UPDATE." + streams.In,
+		"$JS.API.STREAM.DELETE." + streams.Audit, "$JS.API.STREAM.UPDATE." + streams.Audit,
+		// Have the server publish any message, as it is, wherever they like.
+		"$JS.API.DIRECT.GET." + streams.Out, "$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.stored." + somewhere,
+		"$JS.API.STREAM.SNAPSHOT." + streams.In,
 		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
 	}
 }

@@ -37,7 +37,8 @@ var p8 = promise{
 	},
 }
 
-// payrollUser may read what is acme's; billingUser what is other's; anyUser what is anybody's; witnessUser hears everything.
+// payrollUser may read what is acme's; billingUser what is other's; anyUser what is anybody's; witnessUser hears everything in the
+// account of the streams.
 const (
 	payrollUser = "payroll"
 	billingUser = "billing"

@@ -36,28 +36,55 @@ type replicas struct {
 	closers   []func()
 }
 
-// more are users that the shipped configuration does not have: a reader of the organization other, one of all, and one that
-// hears what nobody else may.
+// more are users that the shipped configuration does not have, each in an account of its own: a publisher of all organizations, a
+// reader of the organization other, and one of all. What they import is exported to everybody here.
 const more = `
-      {
-        user: billing, password: attack
-        permissions: {
-          publish: ["tokens.v1.get.billing.other.>"]
-          subscribe: ["_INBOX.billing.>"]
-        }
-      }
-      {
-        user: everyone, password: attack
-        permissions: {publish: ["tokens.v1.get.everyone.>"], subscribe: ["_INBOX.everyone.>"]}
-      }
+  ONBOARDING {
+    imports: [
+      { service: { account: TOKENS, subject: "tokens.v1.acquired.>" } }
+      { service: { account: TOKENS, subject: "tokens.v1.disconnect.>" } }
+      { service: { account: TOKENS, subject: "tokens.v1.refresh.>" } }
+      { stream: { account: TOKENS, subject: "tokens.v1.notice.>" }, to: "tokens.v1.event.>" }
+    ]
+    users: [{ user: onboarding, password: attack }]
+  }
+  READER_BILLING {
+    imports: [{ service: { account: TOKENS, subject: "tokens.v1.get.billing.other.>" } }]
+    users: [{ user: billing, password: attack }]
+  }
+  READER_EVERYONE {
+    imports: [{ service: { account: TOKENS, subject: "tokens.v1.get.everyone.>" } }]
+    users: [{ user: everyone, password: attack }]
+  }
+`
+
+// moreExports are what these import.
+const moreExports = `
+      { service: "tokens.v1.acquired.>", accounts: [ONBOARDING] }
+      { service: "tokens.v1.disconnect.>", accounts: [ONBOARDING, OPERATOR] }
+      { service: "tokens.v1.refresh.>", accounts: [ONBOARDING] }
+      { stream: "tokens.v1.notice.>", accounts: [ONBOARDING, OPERATOR] }
+      { service: "tokens.v1.get.billing.other.>", accounts: [READER_BILLING] }
+      { service: "tokens.v1.get.everyone.>", accounts: [READER_EVERYONE] }
+`
+
+// witness hears what nobody else may, in the account of the streams.
+const witness = `
       {user: witness, password: attack, permissions: {publish: {deny: ">"}, subscribe: [">"]}}
 `
 
 // withMore adds them.
 func withMore(config string) string {
-	const mark = "      # Sets up,"
-	return strings.Replace(config, mark, more+mark, 1)
+	return strings.NewReplacer(
+		"      # A publisher and a reader each:", moreExports+"      # A publisher and a reader each:",
+		"      { stream: \"tokens.v1.notice.>\", accounts: [OPERATOR] }\n", "",
+		"      # `tokenworker run`, the connection", witness+"      # `tokenworker run`, the connection",
+		"  # Sets up,", more+"  # Sets up,",
+	).Replace(config)
 }
+
+// onboardingUser hands in tokens of all organizations, and hears what becomes of them.
+const onboardingUser = "onboarding"
 
 // strictly are the settings of a provider with the zero policy.
 const strictly = "    rotation: strict\n"
@@ -221,7 +248,7 @@ func (f *replicas) connectPublisher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	js, err := f.dial(process.Publisher)
+	js, err := f.dial(onboardingUser)
 	if err != nil {
 		return err
 	}
@@ -245,7 +272,7 @@ func (f *replicas) connect(user string) (*nats.Conn, error) {
 
 // onNotice calls back with each notice of the worker's on a subject, one after another.
 func (f *replicas) onNotice(subject string, heard func(events.Notice)) error {
-	nc, err := f.connect(process.Publisher)
+	nc, err := f.connect(onboardingUser)
 	if err != nil {
 		return err
 	}
