@@ -28,8 +28,9 @@ const assertionLifetime = 5 * time.Minute
 
 var errPrivateKey = errors.New("not a PEM private key: RSA of at least 2048 bits, or ECDSA on P-256")
 
-// newSigner reads a private key in PEM: PKCS #8, PKCS #1 or SEC 1. Its errors repeat nothing of it.
-func newSigner(key tokenworker.Secret) (*signer, error) {
+// newSigner reads a private key in PEM: PKCS #8, PKCS #1 or SEC 1. The algorithm may be left to the key. Its errors repeat
+// nothing of it.
+func newSigner(key tokenworker.Secret, algorithm string) (*signer, error) {
 	block, _ := pem.Decode(key.Reveal())
 	if block == nil {
 		return nil, errPrivateKey
@@ -51,14 +52,19 @@ func newSigner(key tokenworker.Secret) (*signer, error) {
 	}
 	switch key := parsed.(type) {
 	case *rsa.PrivateKey:
-		if key.N.BitLen() < 2048 {
+		switch {
+		case key.N.BitLen() < 2048, algorithm == "ES256":
 			return nil, errPrivateKey
+		case algorithm == "PS256":
+			return &signer{algorithm, func(digest []byte) ([]byte, error) {
+				return rsa.SignPSS(rand.Reader, key, crypto.SHA256, digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			}}, nil
 		}
 		return &signer{"RS256", func(digest []byte) ([]byte, error) {
 			return rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest)
 		}}, nil
 	case *ecdsa.PrivateKey:
-		if key.Curve != elliptic.P256() {
+		if key.Curve != elliptic.P256() || algorithm != "" && algorithm != "ES256" {
 			return nil, errPrivateKey
 		}
 		return &signer{"ES256", func(digest []byte) ([]byte, error) {
@@ -73,10 +79,28 @@ func newSigner(key tokenworker.Secret) (*signer, error) {
 	return nil, errPrivateKey
 }
 
+var errCertificate = errors.New("not a PEM certificate")
+
+// thumbprint is the x5t#S256 of a certificate in PEM (RFC 7515 section 4.1.8), by which Microsoft finds the key.
+func thumbprint(certificate tokenworker.Secret) (string, error) {
+	block, _ := pem.Decode(certificate.Reveal())
+	if block == nil || block.Type != "CERTIFICATE" {
+		return "", errCertificate
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return "", errCertificate
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
+
 // assertion is a JWT that authenticates the client once (RFC 7523 sections 2.2 and 3).
-func (p *Provider) assertion(audience string, now time.Time) (string, error) {
-	id := string(p.clientID.Reveal())
-	header := map[string]any{"alg": p.sign.algorithm, "typ": "JWT"}
+func (p *Provider) assertion(creds creds, audience string, now time.Time) (string, error) {
+	id := string(creds.clientID.Reveal())
+	header := map[string]any{"alg": creds.sign.algorithm, "typ": "JWT"}
+	if creds.thumbprint != "" {
+		header["x5t#S256"] = creds.thumbprint
+	}
 	if p.client.keyID != "" {
 		header["kid"] = p.client.keyID
 	}
@@ -96,7 +120,7 @@ func (p *Provider) assertion(audience string, now time.Time) (string, error) {
 		input = base64.RawURLEncoding.AppendEncode(input, text)
 	}
 	digest := sha256.Sum256(input)
-	signature, err := p.sign.sign(digest[:])
+	signature, err := creds.sign.sign(digest[:])
 	if err != nil {
 		return "", err
 	}

@@ -16,14 +16,20 @@ func (o operation) authOr(provider authMethod) authMethod {
 	return provider
 }
 
+// takesSecret reports whether a client that authenticates so needs a secret.
+func (m authMethod) takesSecret() bool {
+	return slices.Contains([]authMethod{authBasic, authBasicPlain, authPost, authHeader}, m)
+}
+
 // negotiate picks the way to authenticate that the client has credentials for and the issuer takes. An issuer that names
 // none takes client_secret_basic (RFC 8414 section 2, OpenID Connect Discovery 1.0 section 3).
 func (p *Provider) negotiate(supported []string) authMethod {
 	takes := func(m authMethod) bool { return slices.Contains(supported, string(m)) }
+	creds := p.creds()
 	switch {
-	case p.sign != nil && (takes(authPrivateKey) || p.secret.IsEmpty()):
+	case creds.sign != nil && (takes(authPrivateKey) || creds.secret.IsEmpty()):
 		return authPrivateKey
-	case p.secret.IsEmpty():
+	case creds.secret.IsEmpty():
 		return authNone
 	case takes(authPost) && !takes(authBasic):
 		return authPost
@@ -36,25 +42,31 @@ func (p *Provider) negotiate(supported []string) authMethod {
 func (p *Provider) authenticate(
 	method authMethod, audience string, now time.Time, header http.Header, params map[string]string,
 ) error {
-	id := string(p.clientID.Reveal())
+	creds := p.creds()
+	id, secret := string(creds.clientID.Reveal()), string(creds.secret.Reveal())
+	basic := func(id, secret string) {
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(id+":"+secret)))
+	}
+	if method != authBasic && method != authBasicPlain {
+		params[p.name("client_id")] = id
+	}
 	switch method {
 	case authBasic:
-		// RFC 6749 section 2.3.1: both are form-encoded before they are joined.
-		pair := url.QueryEscape(id) + ":" + url.QueryEscape(string(p.secret.Reveal()))
-		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+		basic(url.QueryEscape(id), url.QueryEscape(secret)) // RFC 6749 section 2.3.1: form-encoded before they are joined
+	case authBasicPlain:
+		basic(id, secret)
 	case authPost:
-		params[p.clientIDParam] = id
-		params["client_secret"] = string(p.secret.Reveal())
+		params[p.name("client_secret")] = secret
+	case authHeader:
+		header.Set("Authorization", "Client "+secret)
 	case authPrivateKey:
-		assertion, err := p.assertion(audience, now)
+		assertion, err := p.assertion(creds, audience, now)
 		if err != nil {
 			return err
 		}
-		params[p.clientIDParam] = id
 		params["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 		params["client_assertion"] = assertion
 	case authNone:
-		params[p.clientIDParam] = id
 	}
 	return nil
 }

@@ -46,8 +46,15 @@ func TestHowTheClientAuthenticates(t *testing.T) {
 		{name: "client_secret_post as JSON", id: "app", secret: "s3cret", fields: []string{"auth: client_secret_post", "body: json"},
 			body: `{"client_id":"app","client_secret":"s3cret","grant_type":"refresh_token","refresh_token":"old-refresh"}`},
 		{name: "client_secret_post under another name, with more parameters", id: "app", secret: "s3cret",
-			fields: []string{"auth: client_secret_post", "client_id_param: client_key", `params: {expires_in: "1800"}`},
+			fields: []string{"auth: client_secret_post", "request_names: {client_id: client_key}", `params: {expires_in: "1800"}`},
 			body:   "client_key=app&client_secret=s3cret&expires_in=1800&grant_type=refresh_token&refresh_token=old-refresh"},
+		{name: "grant type and token under other names", id: "app", secret: "s3cret",
+			fields: []string{"auth: client_secret_post", "request_names: {grant_type: type, refresh_token: rt, client_secret: key}", "params: {type: refresh}"},
+			body:   "client_id=app&key=s3cret&rt=old-refresh&type=refresh"},
+		{name: "client_secret_basic_unencoded", id: "a b", secret: "p+q%", fields: []string{"auth: client_secret_basic_unencoded"},
+			header: "Basic YSBiOnArcSU=", body: "grant_type=refresh_token&refresh_token=old-refresh"}, // a b:p+q%
+		{name: "client_secret_header", id: "app", secret: "s3cret", fields: []string{"auth: client_secret_header"},
+			header: "Client s3cret", body: "client_id=app&grant_type=refresh_token&refresh_token=old-refresh"},
 		{name: "none", id: "app", secret: "s3cret", fields: []string{"auth: none"},
 			body: "client_id=app&grant_type=refresh_token&refresh_token=old-refresh"},
 	} {
@@ -122,6 +129,9 @@ func TestPrivateKeyJWT(t *testing.T) {
 	byRS256 := func(digest, signature []byte) bool {
 		return rsa.VerifyPKCS1v15(&rs.PublicKey, crypto.SHA256, digest, signature) == nil
 	}
+	byPS256 := func(digest, signature []byte) bool {
+		return rsa.VerifyPSS(&rs.PublicKey, crypto.SHA256, digest, signature, nil) == nil
+	}
 	for _, tc := range []struct {
 		name     string
 		provider func(t *testing.T, url string) *provider.Provider
@@ -135,6 +145,9 @@ func TestPrivateKeyJWT(t *testing.T) {
 		}, "ES256", byES256},
 		{"RS256, PKCS #8", func(t *testing.T, url string) *provider.Provider { return assertions(t, rs, tokenURL("%s/token", url)) },
 			"RS256", byRS256},
+		{"PS256, PKCS #8", func(t *testing.T, url string) *provider.Provider {
+			return assertions(t, rs, "  algorithm: PS256", tokenURL("%s/token", url))
+		}, "PS256", byPS256},
 		{"RS256, PKCS #1", func(t *testing.T, url string) *provider.Provider {
 			return withPEM(t, &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rs)}, tokenURL("%s/token", url))
 		}, "RS256", byRS256},
@@ -167,6 +180,38 @@ func TestPrivateKeyJWT(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Microsoft finds the key by the certificate's thumbprint alone.
+func TestAnAssertionNamesTheCertificate(t *testing.T) {
+	ec, _ := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &ec.PublicKey, ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DEMO_CERTIFICATE", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	s := serve(t, http.StatusOK, token)
+	p := assertions(t, ec, "  certificate: env:DEMO_CERTIFICATE", tokenURL("%s", s.URL))
+	ends(t, client(t).Refresh(t.Context(), p, key, held()), provider.OK, "")
+	form, err := url.ParseQuery(s.only(t).body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, _ := verified(t, form.Get("client_assertion"), func(_, _ []byte) bool { return true })
+	sum := sha256.Sum256(der)
+	if want := base64.RawURLEncoding.EncodeToString(sum[:]); header["x5t#S256"] != want {
+		t.Errorf("x5t#S256 %v, want %s", header["x5t#S256"], want)
+	}
+}
+
+// newRSA returns an RSA key in PEM.
+func newRSA(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
 }
 
 func TestAnAssertionIsMadeOnce(t *testing.T) {

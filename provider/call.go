@@ -14,6 +14,7 @@ type call struct {
 	method     string
 	send       sendStyle
 	auth       authMethod // empty: as the issuer takes it
+	token      template   // of the token endpoint
 	template   template   // zero: the endpoint is discovered
 	discovered func(*metadata) string
 	params     map[string]string
@@ -22,7 +23,7 @@ type call struct {
 }
 
 func (p *Provider) fillers(key tokenworker.Key, set tokenworker.TokenSet) fillers {
-	return fillers{company: key.CompanyID, connection: set.ProviderConnectionID, clientID: p.clientID}
+	return fillers{company: key.CompanyID, connection: set.ProviderConnectionID, clientID: p.creds().clientID}
 }
 
 // prepare makes the request, or says why it cannot be made. Nothing of it has been sent then.
@@ -53,7 +54,7 @@ func (c *Client) prepare(ctx context.Context, p *Provider, call call) (request, 
 	if method == "" {
 		method = p.negotiate(found.AuthMethods)
 	}
-	audience := cmp.Or(p.client.audience, p.issuer, p.tokenEndpoint(call.fillers), r.url.String())
+	audience := cmp.Or(p.client.audience, p.issuer, call.audience(), r.url.String())
 	if err := p.authenticate(method, audience, c.cfg.Now(), r.header, call.params); err != nil {
 		return request{}, ended(Misconfigured, CodeInvalidClient)
 	}
@@ -63,9 +64,9 @@ func (c *Client) prepare(ctx context.Context, p *Provider, call call) (request, 
 	return r, Answer{Outcome: OK}
 }
 
-// tokenEndpoint is the URL that assertions name as their audience where nothing better is known (RFC 7523 section 3).
-func (p *Provider) tokenEndpoint(f fillers) string {
-	u, err := p.urls.token.expand(f)
+// audience is the token endpoint, which assertions name as their audience where nothing better is known (RFC 7523 section 3).
+func (c call) audience() string {
+	u, err := c.token.expand(c.fillers)
 	if err != nil {
 		return ""
 	}

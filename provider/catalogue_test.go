@@ -156,6 +156,7 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 	t.Setenv("SET", "x")
 	t.Setenv("SLASH", "a/b")
 	t.Setenv("EMPTY", "")
+	t.Setenv("RSA", newRSA(t))
 	key := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 		{"an anchor", "providers:\n  a: &x {name: x}\n  b: *x\n", "test.yaml:2: not a mapping"},
 		{"an unknown field", "providers:\n  a:\n    tokenurl: x\n", "test.yaml:3: unknown field; known are allow_networks, "},
 		{"an unknown field of a section", "providers:\n  a:\n    client: {token: x}\n",
-			"test.yaml:3: unknown field; known are audience, id, key_id, private_key, secret"},
+			"test.yaml:3: unknown field; known are algorithm, audience, certificate, id, key_id, private_key, secret"},
 		{"a rotation that is none", "providers:\n  a:\n    rotation: sometimes\n",
 			`test.yaml:3: provider "a": rotation: not one of strict, grace, static`},
 		{"a duration that is none", "providers:\n  a:\n    lead_cap: 5\n", `test.yaml:3: provider "a": lead_cap: not a duration like 90s, 30m or 60d`},
@@ -231,6 +232,15 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 			`test.yaml:3: provider "a": headers: a header is malformed, or one that the client sets itself`},
 		{"a header with a line break", "providers:\n  a:\n    headers: {X-A: \"a\\r\\nB: c\"}\n",
 			`test.yaml:3: provider "a": headers: a header is malformed, or one that the client sets itself`},
+		{"a parameter that requests do not have", "providers:\n  a:\n    request_names: {scope: x}\n",
+			`test.yaml:3: provider "a": request_names: a name is not one of grant_type, refresh_token, client_id, client_secret`},
+		{"a member that answers do not have", "providers:\n  a:\n    answer_names: {token: x}\n",
+			`test.yaml:3: provider "a": answer_names: a name is not one of access_token, `},
+		{"a region that ids choose", "providers:\n  a:\n    token_url: https://{company}.{region}/\n    regions: {eu: com}\n",
+			`test.yaml:3: provider "a": token_url: after a variable in the host, at least two labels must follow literally`},
+		{"a lifetime that overrides and is not there", "providers:\n  a:\n    assumed_lifetime_overrides: true\n",
+			`test.yaml:3: provider "a": assumed_lifetime_overrides: there is no assumed_lifetime`},
+		{"a scheme that is none", "providers:\n  a:\n    scheme: a b\n", `test.yaml:3: provider "a": scheme: not the name of a scheme`},
 		{"a parameter of the client's own", "providers:\n  a:\n    params: {refresh_token: x}\n",
 			`test.yaml:3: provider "a": params: a parameter is one that the client sets itself`},
 		{"a revocation by GET", "providers:\n  a:\n    revoke: {url: 'https://example.com/', method: GET}\n",
@@ -261,6 +271,12 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 			`test.yaml:5: provider "xero": client.secret: no secrets manager is configured`},
 		{"a key that is none", "providers:\n  xero:\n    auth: private_key_jwt\n    client:\n      id: env:SET\n      private_key: file:" + key + "\n",
 			`test.yaml:6: provider "xero": client.private_key: not a PEM private key: RSA of at least 2048 bits, or ECDSA on P-256`},
+		{"an algorithm that the key does not have",
+			"providers:\n  xero:\n    auth: private_key_jwt\n    client:\n      id: env:SET\n      algorithm: ES256\n      private_key: env:RSA\n",
+			`test.yaml:7: provider "xero": client.private_key: not a PEM private key: RSA of at least 2048 bits, or ECDSA on P-256`},
+		{"a certificate that is none",
+			"providers:\n  xero:\n    auth: private_key_jwt\n    client:\n      id: env:SET\n      private_key: env:RSA\n      certificate: env:RSA\n",
+			`test.yaml:7: provider "xero": client.certificate: not a PEM certificate`},
 		{"a client id that leaves its place in a URL",
 			"providers:\n  github_app_user:\n    client:\n      id: env:SLASH\n      secret: env:SET\n",
 			`test.yaml:4: provider "github_app_user": client.id: a value does not fit its place in the URL`},

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,13 +21,11 @@ const (
 
 // metadata is what matters of an issuer's metadata (RFC 8414 section 2, OpenID Connect Discovery 1.0 section 3).
 type metadata struct {
-	Issuer        string   `json:"issuer"`
-	Token         string   `json:"token_endpoint"`
-	Revocation    string   `json:"revocation_endpoint"`
-	Introspection string   `json:"introspection_endpoint"`
-	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
-	Keys          string   `json:"jwks_uri"`
-	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
+	Issuer, Token, Revocation, Introspection string
+
+	AuthMethods []string // that the token endpoint takes
+	Keys        string   // where the keys of ID tokens are
+	Algorithms  []string // of ID tokens
 }
 
 // metadataCache holds one provider's metadata.
@@ -79,23 +76,33 @@ func (c *Client) discover(ctx context.Context, p *Provider) (*metadata, Answer) 
 	return next.metadata, next.fault
 }
 
-// fetchMetadata asks at both well-known places, OpenID's first.
+// fetchMetadata asks at both well-known places, OpenID's first, and takes the first that holds the issuer's metadata. What
+// else may stand at one of them, such as the page of a site that has a page for everything, ends nothing.
 func (c *Client) fetchMetadata(ctx context.Context, p *Provider) (*metadata, Answer) {
-	var r reply
 	for _, place := range wellKnown(p.issuer) {
-		r = c.exchange(ctx, p, request{method: http.MethodGet, url: place, header: http.Header{}})
-		if r.status == http.StatusOK || r.fault != "" {
-			break
+		r := c.exchange(ctx, p, request{method: http.MethodGet, url: place, header: http.Header{}})
+		switch {
+		case r.fault != "" && !r.wrote, r.fault == CodeCanceled:
+			return nil, ended(NotSpent, r.fault)
+		case r.fault != "":
+			return nil, ended(NotSpent, CodeDiscoveryFailed)
+		}
+		if m := readMetadata(r); r.status == http.StatusOK && p.accepts(m) {
+			return m, Answer{Outcome: OK}
 		}
 	}
-	var m metadata
-	if r.fault != "" && !r.wrote || r.fault == CodeCanceled {
-		return nil, ended(NotSpent, r.fault)
+	return nil, ended(NotSpent, CodeDiscoveryFailed)
+}
+
+// readMetadata reads each member by itself: an odd one is as good as missing, and spoils no other.
+func readMetadata(r reply) *metadata {
+	doc, _ := parseDocument(r)
+	return &metadata{
+		Issuer: doc.text("issuer"), Token: doc.text("token_endpoint"), Revocation: doc.text("revocation_endpoint"),
+		Introspection: doc.text("introspection_endpoint"), Keys: doc.text("jwks_uri"),
+		AuthMethods: strings.Fields(scopes(doc["token_endpoint_auth_methods_supported"])),
+		Algorithms:  strings.Fields(scopes(doc["id_token_signing_alg_values_supported"])),
 	}
-	if r.status != http.StatusOK || json.Unmarshal(r.body, &m) != nil || !p.accepts(&m) {
-		return nil, ended(NotSpent, CodeDiscoveryFailed)
-	}
-	return &m, Answer{Outcome: OK}
 }
 
 // wellKnown lists where an issuer's metadata may be: after the issuer's path (OpenID Connect Discovery 1.0 section 4), or

@@ -68,6 +68,56 @@ func TestWhereMetadataAre(t *testing.T) {
 	}
 }
 
+func TestOddMetadata(t *testing.T) {
+	good := func(s *recorder) string { return strings.ReplaceAll(metadata, "URL", s.URL) }
+	for _, tc := range []struct {
+		name   string
+		answer func(s *recorder, path string) (status int, body string)
+	}{
+		{"a page at the first place", func(s *recorder, path string) (int, string) {
+			if path == openID {
+				return 200, "<html>welcome</html>"
+			}
+			return 200, good(s)
+		}},
+		{"somebody else's at the first place", func(s *recorder, path string) (int, string) {
+			if path == openID {
+				return 200, `{"issuer": "https://other.example.com", "token_endpoint": "https://other.example.com/t"}`
+			}
+			return 200, good(s)
+		}},
+		{"an odd member", func(s *recorder, _ string) (int, string) {
+			return 200, strings.TrimSuffix(good(s), "}") + `, "jwks_uri": 7, "id_token_signing_alg_values_supported": {"a": 1}}`
+		}},
+		{"a word in the place of a list", func(s *recorder, _ string) (int, string) {
+			return 200, strings.TrimSuffix(good(s), "}") + `, "token_endpoint_auth_methods_supported": "client_secret_post"}`
+		}},
+		{"gzip", func(s *recorder, _ string) (int, string) { return 200, packed(good(s)) }},
+		{"after a byte order mark", func(s *recorder, _ string) (int, string) { return 200, "\xef\xbb\xbf" + good(s) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var s *recorder
+			s = serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					_, _ = w.Write([]byte(token))
+					return
+				}
+				status, body := tc.answer(s, r.URL.Path)
+				w.WriteHeader(status)
+				_, _ = w.Write([]byte(body))
+			})
+			ends(t, client(t).Refresh(t.Context(), demo(t, "issuer: "+s.URL), key, held()), provider.OK, "")
+			last := s.seen()[len(s.seen())-1]
+			if last.target != "/t" {
+				t.Errorf("posted to %s", last.target)
+			}
+			if post := strings.Contains(last.body, "client_secret"); post != (tc.name == "a word in the place of a list") {
+				t.Errorf("the secret in the body: %t", post)
+			}
+		})
+	}
+}
+
 func TestMetadataThatAreNotBelieved(t *testing.T) {
 	for _, tc := range []struct{ name, metadata, hosts string }{
 		{name: "of another issuer", metadata: `{"issuer": "URL/other", "token_endpoint": "URL/t"}`},

@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-
-	"github.com/tokenworker/tokenworker"
 )
-
-// noSecret is the reference that says that there is none, for providers whose client id is the secret.
-const noSecret = "none"
 
 // enable resolves the client's credentials, and reports what is missing.
 func (d *draft) enable(ctx context.Context, manager SecretsManager) error {
@@ -21,7 +16,7 @@ func (d *draft) enable(ctx context.Context, manager SecretsManager) error {
 		by               bool
 	}{
 		{"id", p.client.id, true},
-		{"secret", p.client.secret, slices.Contains(methods, authBasic) || slices.Contains(methods, authPost)},
+		{"secret", p.client.secret, slices.ContainsFunc(methods, authMethod.takesSecret)},
 		{"private_key", p.client.privateKey, slices.Contains(methods, authPrivateKey)},
 	} {
 		if needed.by && needed.reference == "" {
@@ -29,29 +24,19 @@ func (d *draft) enable(ctx context.Context, manager SecretsManager) error {
 		}
 	}
 
-	resolve := func(field, reference string) tokenworker.Secret {
-		if reference == "" || reference == noSecret && field == "client.secret" {
-			return tokenworker.Secret{}
-		}
-		value, err := resolveSecret(ctx, manager, reference)
-		if err != nil {
-			errs = append(errs, d.errorf(field, "%w", err))
-		}
-		return value
+	live, mistakes := newLiveCreds(ctx, manager, p.client)
+	for field, err := range mistakes {
+		errs = append(errs, d.errorf(field, "%w", err))
 	}
-	p.clientID = resolve("client.id", p.client.id)
-	p.secret = resolve("client.secret", p.client.secret)
-	if key := resolve("client.private_key", p.client.privateKey); !key.IsEmpty() {
-		var err error
-		if p.sign, err = newSigner(key); err != nil {
-			errs = append(errs, d.errorf("client.private_key", "%w", err))
-		}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
+	p.live = live
 	inURL := p.urls.token.has(varClientID) || p.urls.revoke.has(varClientID) || p.urls.introspect.has(varClientID)
-	if inURL && !p.clientID.IsEmpty() && !pathValue.Match(p.clientID.Reveal()) {
-		errs = append(errs, d.errorf("client.id", "%w", errTemplateValue))
+	if inURL && !pathValue.Match(p.creds().clientID.Reveal()) {
+		return d.errorf("client.id", "%w", errTemplateValue)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // authMethods lists how the client authenticates to the endpoints that are configured. With discovery and no method

@@ -14,20 +14,21 @@ var providerFields = map[string]setter{
 	"sources":    field(list, func(p *Provider) *[]string { return &p.Sources }),
 	"unverified": field(list, func(p *Provider) *[]string { return &p.Unverified }),
 
-	"issuer":          field(text, func(p *Provider) *string { return &p.issuer }),
-	"hosts":           field(list, func(p *Provider) *[]string { return &p.hosts }),
-	"token_url":       field(text, func(p *Provider) *string { return &p.tokenURL }),
-	"auth":            field(authMethods, func(p *Provider) *authMethod { return &p.auth }),
-	"body":            field(word(sendForm, sendJSON), func(p *Provider) *sendStyle { return &p.body }),
-	"client_id_param": field(text, func(p *Provider) *string { return &p.clientIDParam }),
-	"params":          field(stringMap, func(p *Provider) *map[string]string { return &p.params }),
-	"headers":         field(stringMap, func(p *Provider) *map[string]string { return &p.headers }),
-	"answer_path":     field(text, func(p *Provider) *string { return &p.answerPath }),
-	"answer_names":    field(stringMap, func(p *Provider) *map[string]string { return &p.answerNames }),
-	"client_codes":    field(list, func(p *Provider) *[]string { return &p.clientCodes }),
-	"reauth_codes":    field(list, func(p *Provider) *[]string { return &p.reauthCodes }),
-	"values":          field(stringMap, func(p *Provider) *map[string]string { return &p.values }),
-	"allow_networks":  field(prefixes, func(p *Provider) *[]netip.Prefix { return &p.allowNetworks }),
+	"issuer":         field(text, func(p *Provider) *string { return &p.issuer }),
+	"hosts":          field(list, func(p *Provider) *[]string { return &p.hosts }),
+	"token_url":      field(text, func(p *Provider) *string { return &p.tokenURL }),
+	"auth":           field(authMethods, func(p *Provider) *authMethod { return &p.auth }),
+	"body":           field(word(sendForm, sendJSON), func(p *Provider) *sendStyle { return &p.body }),
+	"request_names":  field(stringMap, func(p *Provider) *map[string]string { return &p.requestNames }),
+	"regions":        field(stringMap, func(p *Provider) *map[string]string { return &p.regions }),
+	"params":         field(stringMap, func(p *Provider) *map[string]string { return &p.params }),
+	"headers":        field(stringMap, func(p *Provider) *map[string]string { return &p.headers }),
+	"answer_path":    field(text, func(p *Provider) *string { return &p.answerPath }),
+	"answer_names":   field(stringMap, func(p *Provider) *map[string]string { return &p.answerNames }),
+	"client_codes":   field(list, func(p *Provider) *[]string { return &p.clientCodes }),
+	"reauth_codes":   field(list, func(p *Provider) *[]string { return &p.reauthCodes }),
+	"values":         field(stringMap, func(p *Provider) *map[string]string { return &p.values }),
+	"allow_networks": field(prefixes, func(p *Provider) *[]netip.Prefix { return &p.allowNetworks }),
 
 	"rotation":                   field(word(Strict, Grace, Static), func(p *Provider) *Rotation { return &p.Rotation }),
 	"grace":                      field(duration, func(p *Provider) *time.Duration { return &p.GracePeriod }),
@@ -70,11 +71,13 @@ var clientFields = map[string]setter{
 	"id":          field(text, func(p *Provider) *string { return &p.client.id }),
 	"secret":      field(text, func(p *Provider) *string { return &p.client.secret }),
 	"private_key": field(text, func(p *Provider) *string { return &p.client.privateKey }),
+	"certificate": field(text, func(p *Provider) *string { return &p.client.certificate }),
+	"algorithm":   field(word("RS256", "PS256", "ES256"), func(p *Provider) *string { return &p.client.algorithm }),
 	"key_id":      field(text, func(p *Provider) *string { return &p.client.keyID }),
 	"audience":    field(text, func(p *Provider) *string { return &p.client.audience }),
 }
 
-var authMethods = word(authBasic, authPost, authPrivateKey, authNone)
+var authMethods = word(authBasic, authBasicPlain, authPost, authHeader, authPrivateKey, authNone)
 
 // operationFields are the fields of any operation, and those that only one has.
 func operationFields(op func(*Provider) *operation, own map[string]setter) map[string]setter {

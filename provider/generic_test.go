@@ -79,7 +79,7 @@ func TestAProviderThatNobodyHereWrote(t *testing.T) {
 	set.RefreshToken = tokenworker.SecretString(s.mint("family"))
 	s.mu.Unlock()
 
-	if p.Rotation != provider.Strict || !p.RevokesNarrowly() {
+	if p.Rotation != provider.Strict || p.RevokesNarrowly() {
 		t.Errorf("policy %+v", p.Policy)
 	}
 	ends(t, c.Prepare(t.Context(), p), provider.OK, "")

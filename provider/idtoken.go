@@ -65,7 +65,7 @@ func (p *Provider) verifyIDToken(
 	ctx context.Context, keys *issuerKeys, set tokenworker.TokenSet, at time.Time,
 ) (subject string, err error) {
 	verifier := oidc.NewVerifier(p.issuer, keys, &oidc.Config{
-		ClientID: string(p.clientID.Reveal()), SupportedSigningAlgs: keys.algorithms, Now: func() time.Time { return at },
+		ClientID: string(p.creds().clientID.Reveal()), SupportedSigningAlgs: keys.algorithms, Now: func() time.Time { return at },
 	})
 	token, err := verifier.Verify(ctx, string(set.IDToken.Reveal()))
 	if err != nil {
@@ -76,7 +76,7 @@ func (p *Provider) verifyIDToken(
 	}
 	switch {
 	case token.Claims(&claims) != nil:
-	case (claims.AuthorizedParty != "" || len(token.Audience) > 1) && claims.AuthorizedParty != string(p.clientID.Reveal()):
+	case (claims.AuthorizedParty != "" || len(token.Audience) > 1) && claims.AuthorizedParty != string(p.creds().clientID.Reveal()):
 	case set.Nonce != "" && token.Nonce != set.Nonce:
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(string(set.AccessToken.Reveal())) != nil:
 	case token.Subject == "":

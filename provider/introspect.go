@@ -23,12 +23,17 @@ func (c *Client) Introspect(ctx context.Context, p *Provider, key tokenworker.Ke
 	case !p.Introspects() || len(chosen) == 0:
 		return ended(Unsupported, CodeUnsupported)
 	default:
-		r, fault := c.prepare(ctx, p, p.about(p.introspect.operation, p.urls.introspect, chosen[0], key, set,
+		c.renewCreds(ctx, p)
+		urls, ok := p.endpointsOf(set.ProviderConnectionID)
+		if !ok {
+			return ended(Misconfigured, CodeBadTarget)
+		}
+		r, fault := c.prepare(ctx, p, p.about(p.introspect.operation, urls.token, urls.introspect, chosen[0], key, set,
 			func(m *metadata) string { return m.Introspection }))
 		if fault.Outcome != OK {
 			return fault
 		}
-		return p.introspected(c.exchange(ctx, p, r), set)
+		return p.noteRefusal(p.introspected(c.exchange(ctx, p, r), set))
 	}
 }
 
@@ -57,7 +62,7 @@ func (p *Provider) introspected(r reply, set tokenworker.TokenSet) Answer {
 		return failed
 	}
 	secrets := [][]byte{
-		set.AccessToken.Reveal(), set.RefreshToken.Reveal(), set.IDToken.Reveal(), p.secret.Reveal(),
+		set.AccessToken.Reveal(), set.RefreshToken.Reveal(), set.IDToken.Reveal(), p.creds().secret.Reveal(),
 	}
 	id := Identity{
 		CompanyID:    clearText(doc.text(p.introspect.company), maxTextBytes, secrets...),

@@ -1,8 +1,10 @@
 package provider
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tokenworker/tokenworker"
@@ -19,25 +21,25 @@ type Provider struct {
 	Unverified []string // fields whose values nobody has checked against the vendor's pages; "all" stands for all
 	Sources    []string // where the facts are from
 
-	issuer   string // whose metadata names the endpoints that are not configured; empty: no discovery
-	hosts    []string
-	tokenURL string
-	auth     authMethod // empty: as the metadata says
-	body     sendStyle
-	// clientIDParam is how the client id is called in a request.
-	clientIDParam string
-	params        map[string]string // more parameters of the token request
-	headers       map[string]string // of every request
-	answerPath    string            // where in the answer the tokens are; empty: at the top
-	answerNames   map[string]string // what the answer calls its members, by their standard names
-	reauthCodes   []string
-	clientCodes   []string // what it says when the client is not who it says
+	issuer       string // whose metadata names the endpoints that are not configured; empty: no discovery
+	hosts        []string
+	tokenURL     string
+	auth         authMethod // empty: as the metadata says
+	body         sendStyle
+	requestNames map[string]string // what a request calls its parameters, by their standard names
+	params       map[string]string // more parameters of the token request, or other values
+	headers      map[string]string // of every request
+	answerPath   string            // where in the answer the tokens are; empty: at the top
+	answerNames  map[string]string // what the answer calls its members, by their standard names
+	reauthCodes  []string
+	clientCodes  []string // what it says when the client is not who it says
 
 	expiresInUnit     lifetimeUnit  // empty: seconds
 	longestLifetime   time.Duration // of an access token; what goes beyond it is not believed; 0: the default
 	lifetimeOverrides bool          // AssumedLifetime counts whatever an answer says
 
-	values map[string]string // of variables in URLs
+	values  map[string]string // of variables in URLs
+	regions map[string]string // of the variable region, by the name that a connection's id begins with
 
 	revoke     operation
 	introspect introspection
@@ -46,11 +48,12 @@ type Provider struct {
 	allowNetworks []netip.Prefix
 
 	// Derived when loaded.
-	urls endpoints
-	creds
+	urls     endpoints            // with regions: of one of them
+	regional map[string]endpoints // by region
+	live     *liveCreds           // nil: no client is configured
 }
 
-// authMethod is how the client authenticates, by its name in RFC 7591 section 2.
+// authMethod is how the client authenticates, by its name in RFC 7591 section 2 where it has one there.
 type authMethod string
 
 const (
@@ -58,6 +61,11 @@ const (
 	authPost       authMethod = "client_secret_post"
 	authPrivateKey authMethod = "private_key_jwt"
 	authNone       authMethod = "none"
+
+	// authBasicPlain is Basic without form-encoding id and secret first, as RFC 7617 has it and many servers expect.
+	authBasicPlain authMethod = "client_secret_basic_unencoded"
+	// authHeader is "Authorization: Client SECRET", Square's way.
+	authHeader authMethod = "client_secret_header"
 )
 
 // sendStyle is how a request carries its parameters.
@@ -102,15 +110,10 @@ type introspection struct {
 // clientConfig names the secrets of a client as the operator's file does: env:NAME, file:PATH or secretsmanager:NAME.
 type clientConfig struct {
 	id, secret, privateKey string
+	certificate            string // reference to the certificate of the private key
 	keyID                  string // of the private key, as the provider knows it
+	algorithm              string // of assertions; empty: by the key
 	audience               string // of assertions; empty: the issuer, or else the token endpoint
-}
-
-// creds is a client's credentials, resolved.
-type creds struct {
-	clientID tokenworker.Secret // a secret as well: for some providers it is one
-	secret   tokenworker.Secret
-	sign     *signer
 }
 
 // endpoints is a provider's URL templates with all its values filled in.
@@ -119,7 +122,7 @@ type endpoints struct {
 }
 
 // Enabled reports whether a client is configured. If not, nothing is ever sent to the provider.
-func (p *Provider) Enabled() bool { return !p.clientID.IsEmpty() }
+func (p *Provider) Enabled() bool { return p.live != nil }
 
 // Refreshes reports whether the provider has refresh tokens. If not, there is nothing to refresh, only to watch.
 func (p *Provider) Refreshes() bool { return p.tokenURL != "" || p.issuer != "" }
@@ -132,6 +135,22 @@ func (p *Provider) Revokes() bool {
 
 // Introspects reports whether the provider can be asked about a token.
 func (p *Provider) Introspects() bool { return p.introspect.url != "" || p.issuer != "" }
+
+// regionSeparator ends the region in a connection's id.
+const regionSeparator = ":"
+
+// endpointsOf are the endpoints for a connection. A provider with hosts by region finds the connection's in its id.
+func (p *Provider) endpointsOf(connection string) (e endpoints, ok bool) {
+	if len(p.regions) == 0 {
+		return p.urls, true
+	}
+	region, _, _ := strings.Cut(connection, regionSeparator)
+	e, ok = p.regional[region]
+	return e, ok
+}
+
+// name is what a request calls a parameter.
+func (p *Provider) name(standard string) string { return cmp.Or(p.requestNames[standard], standard) }
 
 // ReauthCodes lists the provider's error codes that mean that the user must connect again.
 func (p *Provider) ReauthCodes() []string { return slices.Clone(p.reauthCodes) }

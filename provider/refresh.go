@@ -24,17 +24,21 @@ func (c *Client) Refresh(ctx context.Context, p *Provider, key tokenworker.Key, 
 	case set.RefreshToken.IsEmpty():
 		return ended(Unsupported, CodeNoRefreshToken)
 	}
-	params := map[string]string{"grant_type": "refresh_token", "refresh_token": string(set.RefreshToken.Reveal())}
+	urls, ok := p.endpointsOf(set.ProviderConnectionID)
+	if !ok {
+		return ended(Misconfigured, CodeBadTarget)
+	}
+	params := map[string]string{p.name("grant_type"): "refresh_token", p.name("refresh_token"): string(set.RefreshToken.Reveal())}
 	maps.Copy(params, p.params)
 	r, fault := c.prepare(ctx, p, call{
-		method: http.MethodPost, send: p.body, auth: p.auth, template: p.urls.token,
+		method: http.MethodPost, send: p.body, auth: p.auth, token: urls.token, template: urls.token,
 		discovered: func(m *metadata) string { return m.Token },
 		params:     params, fillers: p.fillers(key, set),
 	})
 	if fault.Outcome != OK {
 		return fault
 	}
-	return p.refreshed(c.exchange(ctx, p, r), set, c.cfg.Now())
+	return p.noteRefusal(p.refreshed(c.exchange(ctx, p, r), set, c.cfg.Now()))
 }
 
 // refreshed reads the reply to a refresh. Once there is a new access token, nothing else in the answer is a reason to
@@ -57,7 +61,7 @@ func (p *Provider) refreshed(r reply, old tokenworker.TokenSet, now time.Time) A
 // refresh token (section 6), the scope (section 5.1).
 func (p *Provider) renew(old tokenworker.TokenSet, got tokens, now time.Time) tokenworker.TokenSet {
 	secrets := [][]byte{
-		old.AccessToken.Reveal(), old.RefreshToken.Reveal(), old.IDToken.Reveal(), p.secret.Reveal(),
+		old.AccessToken.Reveal(), old.RefreshToken.Reveal(), old.IDToken.Reveal(), p.creds().secret.Reveal(),
 		[]byte(got.access), []byte(got.refresh), []byte(got.id),
 	}
 	set := old

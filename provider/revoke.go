@@ -24,13 +24,19 @@ func (c *Client) Revoke(ctx context.Context, p *Provider, key tokenworker.Key, s
 	case !p.Revokes():
 		return ended(Unsupported, CodeUnsupported)
 	}
+	c.renewCreds(ctx, p)
+	urls, ok := p.endpointsOf(set.ProviderConnectionID)
+	if !ok {
+		return ended(Misconfigured, CodeBadTarget)
+	}
 	last := ended(Unsupported, CodeUnsupported) // a set without the token that is to be revoked
 	for _, token := range p.revoke.choose(set) {
-		r, fault := c.prepare(ctx, p, p.about(p.revoke, p.urls.revoke, token, key, set, func(m *metadata) string { return m.Revocation }))
+		r, fault := c.prepare(ctx, p, p.about(p.revoke, urls.token, urls.revoke, token, key, set,
+			func(m *metadata) string { return m.Revocation }))
 		if fault.Outcome != OK {
 			return fault
 		}
-		last = p.revoked(c.exchange(ctx, p, r))
+		last = p.noteRefusal(p.revoked(c.exchange(ctx, p, r)))
 		if last.Outcome != OK {
 			return last
 		}
@@ -55,7 +61,8 @@ func (p *Provider) revoked(r reply) Answer {
 
 // about is the call of an operation on one token.
 func (p *Provider) about(
-	op operation, t template, token hintedToken, key tokenworker.Key, set tokenworker.TokenSet, discovered func(*metadata) string,
+	op operation, endpoint, t template, token hintedToken, key tokenworker.Key, set tokenworker.TokenSet,
+	discovered func(*metadata) string,
 ) call {
 	f := p.fillers(key, set)
 	params := map[string]string{}
@@ -68,7 +75,7 @@ func (p *Provider) about(
 		}
 	}
 	return call{
-		method: op.method, send: op.send, auth: op.authOr(p.auth), template: t, discovered: discovered,
+		method: op.method, send: op.send, auth: op.authOr(p.auth), token: endpoint, template: t, discovered: discovered,
 		params: params, bearer: token.value, fillers: f,
 	}
 }

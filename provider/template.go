@@ -15,8 +15,13 @@ import (
 const (
 	varCompany    = "company"    // CompanyID of the connection's key
 	varConnection = "connection" // the provider's own id of the connection
-	varClientID   = "client_id"
-	varToken      = "token" // revocation only
+
+	// varCompanyLabel is the CompanyID as one DNS label: in small letters, with a hyphen for each underscore. NetSuite has
+	// account 1234567_SB1 at 1234567-sb1.
+	varCompanyLabel = "company_label"
+
+	varClientID = "client_id"
+	varToken    = "token" // revocation only
 )
 
 // template is a URL with variables: https://{company}.example.com/oauth/revoke.
@@ -62,7 +67,7 @@ func parseTemplate(s string) (template, error) {
 			continue
 		}
 		switch part.text {
-		case varCompany, varConnection:
+		case varCompany, varCompanyLabel, varConnection:
 		case varClientID, varToken:
 			if part.inHost {
 				return template{}, errTemplateHost
@@ -92,7 +97,7 @@ func fillTemplate(s string, values map[string]string) (string, error) {
 			b.WriteString(part.text)
 		case !ok:
 			b.WriteString("{" + part.text + "}")
-		case value == "{"+varCompany+"}", value == "{"+varConnection+"}":
+		case value == "{"+varCompany+"}", value == "{"+varCompanyLabel+"}", value == "{"+varConnection+"}":
 			b.WriteString(value)
 		case part.inHost && dnsLabels.MatchString(value), !part.inHost && pathValue.MatchString(value):
 			b.WriteString(value)
@@ -213,6 +218,8 @@ func (t template) expand(f fillers) (*url.URL, error) {
 		switch part.text {
 		case varCompany:
 			value = f.company
+		case varCompanyLabel:
+			value = strings.ReplaceAll(strings.ToLower(f.company), "_", "-")
 		case varConnection:
 			value = f.connection
 		case varClientID:

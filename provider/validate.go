@@ -3,6 +3,7 @@ package provider
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -19,7 +20,6 @@ func (d *draft) defaults() {
 	p.RevocationScope = cmp.Or(p.RevocationScope, unknown.RevocationScope)
 	p.DisconnectScope = cmp.Or(p.DisconnectScope, unknown.DisconnectScope)
 	p.body = cmp.Or(p.body, sendForm)
-	p.clientIDParam = cmp.Or(p.clientIDParam, "client_id")
 	if p.issuer == "" {
 		p.auth = cmp.Or(p.auth, authBasic) // the one that RFC 6749 section 2.3.1 has every server support
 	}
@@ -41,6 +41,9 @@ var reservedHeaders = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
 }
 
+// requestParams are the parameters of a request that may be called otherwise.
+var requestParams = []string{"grant_type", "refresh_token", "client_id", "client_secret"}
+
 // answerMembers are the members of an answer that may be called otherwise.
 var answerMembers = []string{
 	"access_token", "refresh_token", "id_token", "token_type", "scope", "expires_in", "expires_at", "refresh_token_expires_in",
@@ -50,13 +53,7 @@ var answerMembers = []string{
 // validate reports every mistake of a provider, and derives its URL templates.
 func (d *draft) validate() error {
 	p := &d.Provider
-	errs := []error{
-		d.template("token_url", p.tokenURL, &p.urls.token),
-		d.template("revoke.url", p.revoke.url, &p.urls.revoke),
-		d.template("introspect.url", p.introspect.url, &p.urls.introspect),
-		d.validateIssuer(),
-		d.validatePolicy(),
-	}
+	errs := []error{d.derive(), d.validateIssuer(), d.validatePolicy()}
 	mistake := func(wrong bool, field, what string) {
 		if wrong {
 			errs = append(errs, d.errorf(field, "%s", what))
@@ -68,15 +65,18 @@ func (d *draft) validate() error {
 		mistake(wrong, "headers", "a header is malformed, or one that the client sets itself")
 	}
 	for name := range p.params {
-		mistake(slices.Contains([]string{"grant_type", "refresh_token", "client_secret", "client_assertion",
-			"client_assertion_type", p.clientIDParam}, name), "params", "a parameter is one that the client sets itself")
+		mistake(slices.Contains([]string{p.name("refresh_token"), p.name("client_id"), p.name("client_secret"), "client_assertion",
+			"client_assertion_type"}, name), "params", "a parameter is one that the client sets itself")
 	}
 	for _, name := range p.Unverified {
 		_, known := providerFields[name]
 		mistake(!known && name != "all", "unverified", "a name is not that of a field")
 	}
+	for name := range p.requestNames {
+		mistake(!slices.Contains(requestParams, name), "request_names", "a name is not one of "+strings.Join(requestParams, ", "))
+	}
 	for name := range p.answerNames {
-		mistake(!slices.Contains(answerMembers, name), "answer_names", "a name is not one that an answer has by RFC 6749")
+		mistake(!slices.Contains(answerMembers, name), "answer_names", "a name is not one of "+strings.Join(answerMembers, ", "))
 	}
 	mistake(p.lifetimeOverrides && p.AssumedLifetime == 0, "assumed_lifetime_overrides", "there is no assumed_lifetime")
 	mistake(p.revoke.method == http.MethodGet, "revoke.method", "a revocation is no GET")
@@ -104,12 +104,40 @@ func (d *draft) validatePolicy() error {
 	return nil
 }
 
-// template fills the provider's values into a URL. One that lacks a value is left out until [draft.enable].
-func (d *draft) template(field, raw string, dst *template) error {
+// derive fills the provider's values into its URLs; with regions, once for each.
+func (d *draft) derive() error {
+	p := &d.Provider
+	fill := func(values map[string]string) (e endpoints, err error) {
+		err = errors.Join(
+			d.template("token_url", p.tokenURL, values, &e.token),
+			d.template("revoke.url", p.revoke.url, values, &e.revoke),
+			d.template("introspect.url", p.introspect.url, values, &e.introspect))
+		return e, err
+	}
+	if len(p.regions) == 0 {
+		var err error
+		p.urls, err = fill(p.values)
+		return err
+	}
+	p.regional = map[string]endpoints{}
+	for _, region := range slices.Sorted(maps.Keys(p.regions)) {
+		values := map[string]string{"region": p.regions[region]}
+		maps.Copy(values, p.values)
+		var err error
+		if p.urls, err = fill(values); err != nil {
+			return err
+		}
+		p.regional[region] = p.urls
+	}
+	return nil
+}
+
+// template fills values into a URL. One that lacks a value is left out until [draft.enable].
+func (d *draft) template(field, raw string, values map[string]string, dst *template) error {
 	if raw == "" {
 		return nil
 	}
-	filled, err := fillTemplate(raw, d.values)
+	filled, err := fillTemplate(raw, values)
 	if err == nil {
 		*dst, err = parseTemplate(filled)
 	}
