@@ -125,6 +125,21 @@ func Postponing(from Fence, f Failure) Rule {
 	})
 }
 
+// Hastening is the rule for a set that somebody asks to be refreshed and that cannot be at once: it is due at the given time.
+// One that has failed, or that an attempt holds, is due by itself, and back-off is kept. So is one that may still have to be
+// checked after a disconnect, which is due by checked: refreshed before that, it would not be checked (CheckReturn).
+func Hastening(from Fence, at, checked time.Time) Rule {
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
+		toCheck := !r.Disconnected.IsZero() && !r.DueAt.IsZero() && !r.DueAt.After(checked)
+		if r.Fence != from || r.Status != Active || r.Claim != nil || r.Failures > 0 || toCheck {
+			return *r, Stale, nil
+		}
+		next := *r
+		next.DueAt = earlier(r.DueAt, at)
+		return next, Applied, nil
+	})
+}
+
 // fail counts a failure.
 func (r *Record) fail(f Failure) {
 	r.Failures, r.FailureCode, r.DueAt = r.Failures+1, f.Code, f.DueAt

@@ -32,10 +32,12 @@ type Store interface {
 	Providers(ctx context.Context) ([]string, error)
 }
 
-// Refresher refreshes a connection now. The outcome of the request to the provider is recorded and announced; the error says
-// that one of the worker's own services failed.
+// Refresher refreshes connections.
 type Refresher interface {
-	Do(ctx context.Context, k tokenworker.Key, forced bool) error
+	// Ask meets a request to refresh a connection now, and says in a fixed word what came of it. What the provider answers is
+	// recorded and announced. It does not wait for a provider that is busy or down: the connection is then due before Ask
+	// returns. The error says that one of the worker's own services failed.
+	Ask(ctx context.Context, k tokenworker.Key) (outcome string, err error)
 
 	// SiblingsUntil is when the index will show all of a company's connections that are stored by now, where the provider ends
 	// them all with one; zero elsewhere.
@@ -103,7 +105,7 @@ type Config struct {
 	// when that is durable; with an error the request is delivered again. Default: they are not on record.
 	Record func(context.Context, tokenworker.AuditEntry) error
 
-	// Deliveries handled at once, each; default 64, 16, 16, 2, 4, 4.
+	// Deliveries handled at once, each; default 64, 16, 64, 2, 4, 4.
 	Acquired, Disconnects, Refreshes, Erasures, Replays, Parked int
 
 	Deadline time.Duration // for handling one delivery, but for requests to erase, which take what they take; default 45 s
@@ -119,7 +121,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Source, "tokenworker")
 	setDefault(&c.Acquired, 64)
 	setDefault(&c.Disconnects, 16)
-	setDefault(&c.Refreshes, 16)
+	setDefault(&c.Refreshes, 64)
 	setDefault(&c.Erasures, 2)
 	setDefault(&c.Replays, 4)
 	setDefault(&c.Parked, 4)

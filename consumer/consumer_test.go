@@ -333,7 +333,7 @@ func TestARefreshRequestIsPassedOn(t *testing.T) {
 	r.publish(m)
 	r.start()
 	r.settled(streams.In)
-	if got := r.refreshed.String(); got != "acme:google:42 forced=true\n" {
+	if got := r.refreshed.String(); got != "acme:google:42\n" {
 		t.Errorf("asked to refresh %q", got)
 	}
 }
@@ -513,7 +513,7 @@ func TestARequestToRefreshIsOnRecordBeforeItIsMet(t *testing.T) {
 	must(t, err)
 	r.publish(m)
 	r.settled(streams.In)
-	if got := r.refreshed.String(); got != "acme:google:42 forced=true\n" {
+	if got := r.refreshed.String(); got != "acme:google:42\n" {
 		t.Errorf("refreshed %q, want once", got)
 	}
 	mu.Lock()

@@ -25,6 +25,17 @@
 //     tokens in clear) and terminated.
 //   - halt: the stream was rolled back. The message stays; the worker stops and says why.
 //
+// # Nobody can hold what others need
+//
+// What one connection, organization, provider or publisher causes never holds a slot, a loop, a limit, a label, a disk or a
+// setting that others need; only an outage of what all share is waited out in place. So:
+//
+//   - what concerns one of them alone is parked, refused or made due, and its slot given back;
+//   - providers that neither configuration nor store knows are refused (providers.go), so made-up ids fill no map, no label and
+//     no setting; what is stored is handled whatever the configuration says;
+//   - a request to refresh does not wait for its provider (package rotator, ask.go);
+//   - no provider is waited for by more handlers than it may have requests under way.
+//
 // # Events without a company
 //
 // identify.go asks the provider for the company of an acquired event that names none, and the event goes on down the line

@@ -122,7 +122,12 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		}); err != nil {
 			return err
 		}
-		return w.rotator.Do(ctx, e.Key, true)
+		outcome, err := w.rotator.Ask(ctx, e.Key)
+		if err != nil {
+			return err
+		}
+		w.handled(ctx, d, e, outcome)
+		return nil
 	case e.Kind == events.Erase && w.cfg.Eraser == nil: // parked before, or replayed
 		return errNoEraser
 	case e.Kind == events.Erase:
@@ -145,10 +150,7 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	w.metrics.verdicts.WithLabelValues(string(e.Kind), verdict.String()).Inc()
-	w.cfg.Logger.DebugContext(ctx, "event handled", slog.String("kind", string(e.Kind)),
-		slog.String("key", e.Key.String()), slog.String("stamp", d.stamp.String()), slog.String("verdict", verdict.String()),
-		slog.Uint64("tries", d.tries))
+	w.handled(ctx, d, e, verdict.String())
 	if verdict == tokenworker.Full {
 		return errFull
 	}
@@ -159,6 +161,13 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return w.rotator.LookBack(ctx, ev.Key, ev.Stamp)
 	}
 	return nil
+}
+
+// handled counts what an event has come to.
+func (w *Worker) handled(ctx context.Context, d *delivery, e *events.Event, verdict string) {
+	w.metrics.verdicts.WithLabelValues(string(e.Kind), verdict).Inc()
+	w.cfg.Logger.DebugContext(ctx, "event handled", slog.String("kind", string(e.Kind)), slog.String("key", e.Key.String()),
+		slog.String("stamp", d.stamp.String()), slog.String("verdict", verdict), slog.Uint64("tries", d.tries))
 }
 
 // acquire opens the token set on the wire, seals it for the store, and stores it.

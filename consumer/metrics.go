@@ -21,7 +21,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"consumer", "settled"}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenworker_events_total",
-			Help: "Events that reached the store, by kind and verdict (applied, repeated, stale, spent, revoking, full).",
+			Help: "Events that were handled, by kind and what came of them (applied, repeated, stale, spent, revoking, full; of " +
+				"requests to refresh: done, due, under_way, lately, backing_off, not_connected).",
 		}, []string{"kind", "verdict"}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenworker_dead_letters_total",

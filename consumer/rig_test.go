@@ -138,9 +138,9 @@ func (f faultyStore) Providers(ctx context.Context) ([]string, error) { return f
 // refresher stands in for the rotator and notes what it is asked.
 type refresher struct{ *rig }
 
-func (f refresher) Do(_ context.Context, k tokenworker.Key, forced bool) error {
-	_, err := fmt.Fprintf(&f.refreshed, "%s forced=%t\n", k, forced)
-	return err
+func (f refresher) Ask(_ context.Context, k tokenworker.Key) (string, error) {
+	_, err := fmt.Fprintf(&f.refreshed, "%s\n", k)
+	return "done", err
 }
 
 func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }

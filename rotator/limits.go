@@ -44,6 +44,7 @@ type cause struct {
 
 type limit struct {
 	slots   chan struct{}
+	asked   chan struct{} // one for each refresh on request
 	rate    *rate.Limiter
 	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
 
@@ -66,6 +67,7 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 	}
 	made := &limit{
 		slots:   make(chan struct{}, concurrency),
+		asked:   make(chan struct{}, askedAtOnce),
 		rate:    rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
 		failing: make(map[cause]struct{}),
 	}
@@ -94,6 +96,11 @@ func (l *limit) mustTrip() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.failing) >= tripAfter
+}
+
+// isBusy reports whether a request would have to wait now.
+func (l *limit) isBusy() bool {
+	return len(l.slots) == cap(l.slots) || l.circuit.State() == gobreaker.StateOpen
 }
 
 // enter waits for a turn at the provider. The caller says how the request ended by done; the zero Answer says that none was

@@ -124,6 +124,7 @@ type Rotator struct {
 	providers Providers
 	metrics   *metrics
 	limits    limits
+	asked     recently
 	rescue    *rescue
 
 	unannounced unannounced
