@@ -111,8 +111,9 @@ type Answer struct {
 	NewRefreshToken bool      // the provider sent a refresh token; false: Set carries on the old one
 	RefreshExpires  time.Time // when the refresh token expires if it is not used, as the provider says; zero: it does not
 
-	// Introspect, when OK.
-	Identity Identity
+	// Introspect.
+	Identity       Identity // when OK
+	OfRefreshToken bool     // the refresh token was asked about, not the access token
 }
 
 // Identity is what a provider says a token is for. Fields that it does not say are empty.

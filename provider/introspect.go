@@ -33,7 +33,9 @@ func (c *Client) Introspect(ctx context.Context, p *Provider, key tokenworker.Ke
 		if fault.Outcome != OK {
 			return fault
 		}
-		return p.noteRefusal(p.introspected(c.exchange(ctx, p, r), set))
+		a := p.noteRefusal(p.introspected(c.exchange(ctx, p, r), set))
+		a.OfRefreshToken = chosen[0].hint == "refresh_token"
+		return a
 	}
 }
 

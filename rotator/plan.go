@@ -107,3 +107,20 @@ func backoff(k tokenworker.Key, failures int) time.Duration {
 	}
 	return d/2 + jitter(k, failures, d/2)
 }
+
+// untilMended is how long a record waits that the provider has refused for the operator's fault, perhaps for a moment only: no
+// longer than a quarter of what is left of the access token, or of its lifetime once that is over. Where neither is known,
+// and at the most, it is postponed.
+func untilMended(r *tokenworker.Record, now time.Time) time.Duration {
+	if r.ExpiresAt.IsZero() {
+		return postponed
+	}
+	left := r.ExpiresAt.Sub(now)
+	if left <= 0 {
+		left = r.ExpiresAt.Sub(later(r.AcquiredAt, r.RefreshedAt))
+	}
+	return min(max(left/4, soonestMended), postponed)
+}
+
+// soonestMended is how soon a provider that refuses the client is asked again at the earliest.
+const soonestMended = 10 * time.Second

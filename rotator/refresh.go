@@ -213,10 +213,7 @@ func (r *Rotator) conclude(
 		Attempt: rec.Claim.Attempt, Code: string(answer.Code), DueAt: now.Add(max(answer.RetryAfter, backoff(rec.Key, rec.Failures+1))),
 		Owed: r.owed(rec.Claim.Attempt, rec.Fence, string(answer.Code), events.RefreshFailed),
 	}
-	outcome := answer.Outcome
-	if outcome == provider.Reauth && policy.FalseInvalidGrant {
-		outcome = r.confirm(ctx, rec.Key, set)
-	}
+	outcome := r.confirmed(ctx, rec, policy, set, answer)
 	var rule tokenworker.Rule
 	switch outcome {
 	case provider.OK:
@@ -232,7 +229,7 @@ func (r *Rotator) conclude(
 	case provider.Misconfigured:
 		r.cfg.Logger.ErrorContext(ctx, "the provider refuses the worker's client", slog.String("provider", rec.Key.ProviderID),
 			slog.String("code", string(answer.Code)))
-		failure.DueAt = later(failure.DueAt, now.Add(postponed))
+		failure.DueAt = now.Add(max(answer.RetryAfter, untilMended(&rec, now)))
 		rule = tokenworker.NothingSpent(failure)
 	case provider.Reauth:
 		failure.Owed = r.owed(rec.Claim.Attempt, rec.Fence, string(answer.Code), events.ReauthRequired)
@@ -264,19 +261,29 @@ func (r *Rotator) giveUpOn(ctx context.Context, rec tokenworker.Record) error {
 	return r.announceOwn(ctx, next, attempt)
 }
 
-// confirm asks the provider whether a grant is really dead, without spending anything. Without a clear answer it stays
-// unresolved.
-func (r *Rotator) confirm(ctx context.Context, k tokenworker.Key, set tokenworker.TokenSet) provider.Outcome {
+// confirmed is the outcome of an attempt. What calls the grant dead and does not count by itself is confirmed: by asking about
+// the refresh token, which spends nothing, or by this having been a last resort, after which nothing else could save the
+// connection. It is never confirmed by another request with the token.
+func (r *Rotator) confirmed(
+	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet, answer provider.Answer,
+) provider.Outcome {
+	isFalse := answer.Outcome == provider.Reauth && policy.FalseInvalidGrant
+	if !isFalse && !answer.Doubted {
+		return answer.Outcome
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.ClaimFor/3)
 	defer cancel()
-	switch a := r.providers.Introspect(ctx, k, set); a.Outcome {
-	case provider.OK:
-		return provider.NotSpent
-	case provider.Reauth:
+	said := r.providers.Introspect(ctx, rec.Key, set)
+	lastWord := answer.Doubted && rec.Claim.LastResort && !r.cfg.Now().Before(rec.ExpiresAt)
+	switch {
+	case said.Outcome == provider.Reauth && said.OfRefreshToken:
 		return provider.Reauth
-	default:
-		return provider.Unknown
+	case said.Outcome == provider.OK && said.OfRefreshToken && isFalse:
+		return provider.NotSpent
+	case said.Outcome != provider.OK && lastWord:
+		return provider.Reauth
 	}
+	return provider.Unknown
 }
 
 // refreshed seals what a provider returned. Sealing needs no service any more.

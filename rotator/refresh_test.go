@@ -142,6 +142,86 @@ func TestAnswersOtherThanASet(t *testing.T) {
 	}
 }
 
+// What calls the grant dead behind a 5xx is true or it is not. Introspection tells; where there is none the last resort does,
+// which is due anyway. No request with the token is made to find out.
+func TestADoubtedGrantIsConfirmedBeforeItEnds(t *testing.T) {
+	doubted := demoprovider.Fault{Kind: demoprovider.Refused, Status: 500, Count: 1}
+	silent := demoprovider.Fault{Kind: demoprovider.Unavailable, Endpoint: demoprovider.IntrospectEndpoint}
+	begin := func(t *testing.T, faults ...demoprovider.Fault) (*rig, *rotator.Rotator, demoprovider.Tokens) {
+		r := newRig(t, demoprovider.Policy{}, strictSettings)
+		rot := r.rotator("p1")
+		tokens := r.acquire(conn)
+		must(t, r.server.Inject(append(faults, doubted)...))
+		r.advance(50 * time.Minute)
+		return r, rot, tokens
+	}
+	status := func(t *testing.T, r *rig, want tokenworker.Status, posts int) {
+		t.Helper()
+		if rec := r.get(conn); rec.Status != want {
+			t.Errorf("status %s, want %s", rec.Status, want)
+		}
+		if got := r.server.Totals(); got.Posts != posts {
+			t.Errorf("%d requests with the token, want %d", got.Posts, posts)
+		}
+	}
+	t.Run("introspection says that it is dead", func(t *testing.T) {
+		r, rot, tokens := begin(t)
+		must(t, r.server.Withdraw(tokens.RefreshToken))
+		do(t, rot, conn)
+		status(t, r, tokenworker.ReauthRequired, 1)
+	})
+	t.Run("introspection says that it is not", func(t *testing.T) {
+		r, rot, _ := begin(t)
+		do(t, rot, conn)
+		status(t, r, tokenworker.Active, 1)
+		r.advance(20 * time.Minute)
+		do(t, rot, conn) // the last resort
+		status(t, r, tokenworker.Active, 2)
+		if rec := r.get(conn); rec.Claim != nil {
+			t.Error("not refreshed")
+		}
+	})
+	t.Run("nobody can be asked, and the last resort says the same", func(t *testing.T) {
+		r, rot, _ := begin(t, silent)
+		do(t, rot, conn)
+		status(t, r, tokenworker.Active, 1)
+		must(t, r.server.Inject(doubted))
+		r.advance(5 * time.Minute)
+		must(t, rot.Do(t.Context(), conn, true)) // before the access token has expired
+		status(t, r, tokenworker.Active, 1)
+		r.advance(15 * time.Minute)
+		do(t, rot, conn)
+		status(t, r, tokenworker.ReauthRequired, 2)
+	})
+	t.Run("nobody can be asked, and the last resort works", func(t *testing.T) {
+		r, rot, _ := begin(t, silent)
+		do(t, rot, conn)
+		r.advance(20 * time.Minute)
+		do(t, rot, conn)
+		status(t, r, tokenworker.Active, 2)
+	})
+}
+
+// Access tokens that live for five minutes are not without a successor for fifteen because the provider refused the client
+// once.
+func TestAPassingRefusalOfTheClientIsNoOutage(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{AccessLifetime: 5 * time.Minute}, strictSettings)
+	rot := r.rotator("p1")
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.Refused, Error: "invalid_client", Count: 1}))
+	r.advance(r.get(conn).DueAt.Sub(r.clock.Now()))
+	do(t, rot, conn)
+	rec := r.get(conn)
+	if left, wait := rec.ExpiresAt.Sub(r.clock.Now()), rec.DueAt.Sub(r.clock.Now()); rec.FailureCode != "invalid_client" || wait <= 0 || wait > left/4+time.Second {
+		t.Fatalf("code %s; %s left, and it waits for %s", rec.FailureCode, left, wait)
+	}
+	r.advance(rec.DueAt.Sub(r.clock.Now()))
+	do(t, rot, conn)
+	if rec := r.get(conn); rec.Generation != 1 || rec.FailureCode != "" {
+		t.Errorf("not refreshed before the token expired: generation %d, code %s", rec.Generation, rec.FailureCode)
+	}
+}
+
 func TestAnUnresolvedAttemptOfAStrictProviderWaitsForTheLastResort(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{}, strictSettings)
 	r.acquire(conn)
