@@ -95,6 +95,7 @@ func awsConfig(ctx context.Context) (aws.Config, error) {
 	if c.Region == "" {
 		return aws.Config{}, fmt.Errorf("%w: no AWS region: set AWS_REGION", tokenworker.ErrMisconfigured)
 	}
+	c.Credentials = aws.NewCredentialsCache(freshCredentials{})
 	return c, nil
 }
 
