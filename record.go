@@ -16,8 +16,8 @@ import (
 // Bounds of one record. Together they keep a DynamoDB item far below its limit of 400 KB.
 const (
 	MaxSealedBytes = 64 << 10 // a sealed token set
-	MaxSeen        = 64       // event ids remembered
-	SeenSpare      = 8        // of them, left to disconnects, which must not wait for room
+	UsualSeen      = 64       // event ids remembered before any that is no longer needed is forgotten
+	MaxSeen        = 1024     // event ids remembered at most: of so many events within the window no repeat is taken for news
 	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
 	MaxRetain      = 20       // token sets kept beside a record
 	MaxRevoke      = 4        // sealed sets waiting for revocation beside a current one; without one, one more

@@ -2,6 +2,7 @@ package tokenworker
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -111,23 +112,22 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		return *r, 0, err
 	}
 	if a.Spendable != (Fingerprint{}) && slices.Contains(r.Spent, a.Spendable) { // KeepSpent
-		return r.note(&a.Event, Spent, MaxSeen-SeenSpare)
+		return r.note(&a.Event, Spent)
 	}
 	if a.Stamp.Compare(r.Stamp) <= 0 {
 		if a.Stamp.Compare(r.Disconnected) >= 0 {
-			return r.note(&a.Event, Stale, MaxSeen-SeenSpare) // RememberStale
+			return r.note(&a.Event, Stale) // RememberStale
 		}
 		return r.late(a)
 	}
-	seen, ok := remember(r.Seen, a.ID, a.Entered, MaxSeen-SeenSpare)
-	if !ok || a.KeepRevocations && len(r.Revoke) > MaxRevoke {
+	if a.KeepRevocations && len(r.Revoke) > MaxRevoke {
 		return *r, Full, nil
 	}
 	next := Record{
 		Key: r.Key, Status: Active, Fence: Fence{Stamp: a.Stamp}, Entered: a.Entered, Disconnected: r.Disconnected,
 		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
 		Siblings: r.Siblings, // KeepWork
-		Seen:     seen, Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
+		Seen:     rememberNewer(r.Seen, &a.Event), Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
 		Retained: r.Retained || a.Retain > 0, Retain: a.Retain,
 	}
 	switch {
@@ -152,7 +152,7 @@ func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
 	if r.live() && !a.KeepRevocations {
 		verdict = Stale
 	}
-	next, v, err := r.note(&a.Event, verdict, MaxSeen-SeenSpare)
+	next, v, err := r.note(&a.Event, verdict)
 	if v == Full || v == Revoking && len(r.Revoke) >= MaxRevoke {
 		return *r, Full, err
 	}
@@ -176,7 +176,7 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		return *r, 0, err
 	}
 	if d.Stamp.Compare(r.Stamp) <= 0 {
-		next, v, err := r.note(&d.Event, Stale, MaxSeen)
+		next, v, err := r.note(&d.Event, Stale)
 		if v != Full && d.Stamp.Compare(r.Disconnected) > 0 {
 			next.Disconnected = d.Stamp
 			if r.revocable() {
@@ -185,12 +185,8 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 		}
 		return next, v, err
 	}
-	seen, ok := remember(r.Seen, d.ID, d.Entered, MaxSeen)
-	if !ok {
-		return *r, Full, nil
-	}
 	next := r.disconnected(d.Stamp, d.Entered, d.Entered)
-	next.Seen = seen
+	next.Seen = rememberNewer(r.Seen, &d.Event)
 	if !r.revocable() { // no sweep need find it
 		remove := d.Entered.Add(TombstoneAge)
 		if remove.Before(r.RemoveAt) {
@@ -300,9 +296,9 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 func (r *Record) live() bool { return r.Status == Active || r.Status == ReauthRequired }
 
 // note returns the record with the event's id remembered and nothing else changed.
-func (r *Record) note(e *Event, v Verdict, limit int) (Record, Verdict, error) {
-	seen, ok := remember(r.Seen, e.ID, r.Entered, limit)
-	if !ok {
+func (r *Record) note(e *Event, v Verdict) (Record, Verdict, error) {
+	seen := remember(r.Seen, e.ID, r.Entered)
+	if len(seen) > MaxSeen {
 		return *r, Full, nil
 	}
 	next := *r
@@ -365,18 +361,25 @@ func (r *Record) rolledBack(e *Event) error {
 	return nil
 }
 
-// remember adds an id to at most limit, and makes room when there is none by dropping the ids that are no longer needed after an event
-// that entered at applied: a repeat of theirs that is newer entered the stream more than the window after its time, and is
-// refused. It is false when there is still no room.
-func remember(seen []EventID, id EventID, applied time.Time, limit int) ([]EventID, bool) {
-	if len(seen) < limit {
-		return append(slices.Clip(seen), id), true
+// remember adds an id, and from [UsualSeen] on forgets those that are no longer needed after an event that entered at applied:
+// a repeat of theirs that is newer entered the stream more than the window after its time, and is refused (Forget). None else
+// is forgotten while there are fewer than [MaxSeen]: a newer event waits for no older one (Grow).
+func remember(seen []EventID, id EventID, applied time.Time) []EventID {
+	if len(seen) < UsualSeen {
+		return append(slices.Clip(seen), id)
 	}
-	kept := slices.DeleteFunc(slices.Clone(seen), func(s EventID) bool { return Forgettable(s, applied) })
-	if len(kept) >= limit {
-		return nil, false
+	return append(slices.DeleteFunc(slices.Clone(seen), func(s EventID) bool { return Forgettable(s, applied) }), id)
+}
+
+// rememberNewer is remember for an event that is newer than the record. It waits for nothing: past [MaxSeen] the oldest id is
+// forgotten, which publishers are told.
+func rememberNewer(seen []EventID, e *Event) []EventID {
+	next := remember(seen, e.ID, e.Entered)
+	if len(next) > MaxSeen {
+		oldest := slices.MinFunc(next[:MaxSeen], func(a, b EventID) int { return cmp.Compare(a.Time, b.Time) })
+		next = slices.DeleteFunc(next, func(s EventID) bool { return s == oldest })
 	}
-	return append(kept, id), true
+	return next
 }
 
 // Forgettable reports whether an id need no longer be remembered once an event that entered the stream at applied is

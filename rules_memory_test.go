@@ -53,22 +53,23 @@ func TestRolledBackStreams(t *testing.T) {
 }
 
 func TestRememberingIDs(t *testing.T) {
-	// The record reflects an event that entered at noon; it remembers MaxSeen ids, the first old ones of which are
-	// past the window by then.
-	full := func(old int) *tokenworker.Record {
+	// The record reflects an event that entered at noon; it remembers so many ids, the first old ones of which are past the
+	// window by then.
+	remembering := func(ids, old int) *tokenworker.Record {
 		r := holding(1000)
 		r.Entered, r.Seen = noon, nil
-		for i := range tokenworker.MaxSeen {
+		for i := range ids {
 			at := noon
 			if i < old {
 				at = noon.Add(-tokenworker.Window - tokenworker.ClockSkew - time.Second)
 			}
-			r.Seen = append(r.Seen, tokenworker.EventID{Hash: [16]byte{1, byte(i)}, Time: at.Unix()})
+			r.Seen = append(r.Seen, tokenworker.EventID{Hash: [16]byte{1, byte(i), byte(i >> 8)}, Time: at.Unix()})
 		}
 		return r
 	}
-	some := func(ids int) *tokenworker.Record {
-		return edited(*full(0), func(r *tokenworker.Record) { r.Seen = r.Seen[:ids] })
+	usual, full := remembering(64, 0), remembering(1024, 0)
+	late := func(from *tokenworker.Record) *tokenworker.Record {
+		return edited(*revoking(1000), func(r *tokenworker.Record) { r.Seen, r.Entered = from.Seen, noon })
 	}
 	at := func(seq uint64, when time.Time) tokenworker.Event {
 		e := event(seq)
@@ -96,29 +97,25 @@ func TestRememberingIDs(t *testing.T) {
 		verdict tokenworker.Verdict
 		ids     int // remembered afterwards
 	}{
-		{"a newer acquisition waits while every id is needed", full(0), newer, acquire, tokenworker.Full, 64},
-		{"a newer disconnect waits while every id is needed", full(0), newer, disconnect, tokenworker.Full, 64},
-		{"a stale acquisition waits while every id is needed", full(0), stale, acquire, tokenworker.Full, 64},
-		{"a stale disconnect waits while every id is needed", full(0), stale, disconnect, tokenworker.Full, 64},
-		{"a spent token waits while every id is needed", edited(*full(0), spent), newer, acquire, tokenworker.Full, 64},
-		{"a late acquisition waits while every id is needed", edited(*revoking(1000), func(r *tokenworker.Record) {
-			r.Seen, r.Entered = full(0).Seen, noon
-		}), stale, acquire, tokenworker.Full, 64},
-		{"an acquisition leaves the last room to disconnects", some(56), newer, acquire, tokenworker.Full, 56},
-		{"a stale acquisition leaves it to them too", some(56), stale, acquire, tokenworker.Full, 56},
-		{"and so does one with a spent token", edited(*some(56), spent), newer, acquire, tokenworker.Full, 56},
-		{"and so does a late one", edited(*revoking(1000), func(r *tokenworker.Record) {
-			r.Seen, r.Entered = some(56).Seen, noon
-		}), stale, acquire, tokenworker.Full, 56},
-		{"before that there is room for one", some(55), newer, acquire, tokenworker.Applied, 56},
-		{"a disconnect takes the last room", some(63), newer, disconnect, tokenworker.Applied, 64},
-		{"a stale disconnect takes it too", some(63), stale, disconnect, tokenworker.Stale, 64},
-		{"a newer event drops the ids past the window", full(10), newer, acquire, tokenworker.Applied, 55},
-		{"a newer disconnect drops the ids past the window", full(10), newer, disconnect, tokenworker.Applied, 55},
-		{"a stale event drops what the record's own event allows", full(10), stale, acquire, tokenworker.Stale, 55},
-		{"a stale disconnect drops what the record's own event allows", full(10), stale, disconnect, tokenworker.Stale, 55},
-		{"a day later none of the old ids is needed", full(0), nextDay, acquire, tokenworker.Applied, 1},
-		{"what is not applied allows nothing to be dropped, however new it is", edited(*full(0), spent), nextDay, acquire, tokenworker.Full, 64},
+		{"a newer acquisition waits for no older id", usual, newer, acquire, tokenworker.Applied, 65},
+		{"nor does a newer disconnect", usual, newer, disconnect, tokenworker.Applied, 65},
+		{"nor a stale acquisition", usual, stale, acquire, tokenworker.Stale, 65},
+		{"nor a stale disconnect", usual, stale, disconnect, tokenworker.Stale, 65},
+		{"nor a spent token", edited(*usual, spent), newer, acquire, tokenworker.Spent, 65},
+		{"nor a late acquisition", late(usual), stale, acquire, tokenworker.Revoking, 65},
+		{"past the bound a newer acquisition has the oldest forgotten", full, newer, acquire, tokenworker.Applied, 1024},
+		{"and so has a newer disconnect", full, newer, disconnect, tokenworker.Applied, 1024},
+		{"past the bound a stale acquisition waits", full, stale, acquire, tokenworker.Full, 1024},
+		{"and so does a stale disconnect", full, stale, disconnect, tokenworker.Full, 1024},
+		{"and a spent token", edited(*full, spent), newer, acquire, tokenworker.Full, 1024},
+		{"and a late acquisition", late(full), stale, acquire, tokenworker.Full, 1024},
+		{"the last that there is room for", remembering(1023, 0), stale, acquire, tokenworker.Stale, 1024},
+		{"a newer event drops the ids past the window", remembering(64, 10), newer, acquire, tokenworker.Applied, 55},
+		{"a newer disconnect drops the ids past the window", remembering(64, 10), newer, disconnect, tokenworker.Applied, 55},
+		{"a stale event drops what the record's own event allows", remembering(64, 10), stale, acquire, tokenworker.Stale, 55},
+		{"a stale disconnect drops what the record's own event allows", remembering(64, 10), stale, disconnect, tokenworker.Stale, 55},
+		{"a day later none of the old ids is needed", full, nextDay, acquire, tokenworker.Applied, 1},
+		{"what is not applied allows nothing to be dropped, however new it is", edited(*usual, spent), nextDay, acquire, tokenworker.Spent, 65},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := clone(*tc.before)

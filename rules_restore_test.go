@@ -30,7 +30,7 @@ func TestRememberedIDsAreThereOnceAndTheNewestOfTooMany(t *testing.T) {
 		t.Errorf("without a record it is %v and makes %+v", verdict, next)
 	}
 	var many []tokenworker.EventID
-	for i := range int64(100) {
+	for i := range int64(tokenworker.MaxSeen + 36) {
 		many = append(many, idAt(i))
 	}
 	next, _, _ = tokenworker.Remembering(many)(&before)

@@ -10,7 +10,7 @@ import (
 // The conditions under which an event is news: [tokenworker.Record] applies it and forgets no id.
 const (
 	newer     = "(stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))"
-	unseen    = "NOT contains(seen_ids, :id) AND size(seen_ids) < :max_seen"
+	unseen    = "NOT contains(seen_ids, :id) AND size(seen_ids) < :usual_seen"
 	unspent   = "NOT contains(spent_prints, :spendable)"
 	noRevokes = "attribute_not_exists(revoke_at)"
 	connected = "attribute_not_exists(disc_epoch)"
@@ -56,7 +56,7 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	if a.DueAt.IsZero() {
 		condition += " AND " + nothing
 	}
-	c.remember(a.ID, tokenworker.MaxSeen-tokenworker.SeenSpare)
+	c.remember(a.ID)
 	c.condition = "attribute_not_exists(org) OR (" + condition + ")"
 
 	done, found, err := t.apply(ctx, at, c)
@@ -83,7 +83,7 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 		fieldFailureCode, fieldWarned, fieldSiblings)
 	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
 	c.assign(fieldRevokeSince, "if_not_exists(revoke_since, :revoke_since)", c.next[fieldRevokeSince])
-	c.remember(d.ID, tokenworker.MaxSeen)
+	c.remember(d.ID)
 	c.condition = "attribute_exists(sealed) AND " + newer + " AND " + unseen + " AND " + alone
 
 	done, found, err := t.apply(ctx, at, c)
@@ -95,12 +95,12 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 	return verdict, err
 }
 
-// remember adds an event's id to those seen, if there is room among so many. The condition must be on unseen.
-func (c *change) remember(id tokenworker.EventID, room int) {
+// remember adds an event's id to those seen, while they are so few that none is to be forgotten. The condition must be on unseen.
+func (c *change) remember(id tokenworker.EventID) {
 	c.add = "seen_ids :seen_ids"
 	c.values[string(fieldSeen)] = c.next[fieldSeen]
 	c.values[":id"] = blob(idBytes(id))
-	c.values[":max_seen"] = limit(room)
+	c.values[":usual_seen"] = limit(tokenworker.UsualSeen)
 }
 
 // checkSize reports a sealed set that is too large to be stored.

@@ -13,86 +13,69 @@ import (
 const later = tokenworker.Window + tokenworker.ClockSkew + time.Hour
 
 func testSeen(t *testing.T, store Store) {
-	const full, spare = tokenworker.MaxSeen, tokenworker.SeenSpare
+	const usual = tokenworker.UsualSeen
 	run(t, store, []situation{
 		{
-			name:  "the last id that there is room for",
-			given: remembering(full-spare-1, 0),
+			name:  "the last id before some may be forgotten",
+			given: remembering(usual-1, 0),
 			when:  acquired(event(101)), want: tokenworker.Applied,
 		}, {
-			name:  "no room for a newer acquisition but what is left to disconnects",
-			given: remembering(full-spare, 0),
-			when:  acquired(event(101)), want: tokenworker.Full,
+			name:  "a newer acquisition waits for no older id",
+			given: remembering(usual, 0),
+			when:  acquired(event(101)), want: tokenworker.Applied,
 		}, {
-			name:  "no room for a stale acquisition but what is left to disconnects",
-			given: remembering(full-spare, 0),
-			when:  acquired(event(99)), want: tokenworker.Full,
-		}, {
-			name:  "the last id of a disconnect that there is room for",
-			given: remembering(full-1, 0),
+			name:  "nor does a newer disconnect",
+			given: remembering(usual, 0),
 			when:  disconnected(event(101)), want: tokenworker.Applied,
 		}, {
-			name:  "the last id of a stale disconnect that there is room for",
-			given: remembering(full-1, 0),
+			name:  "a stale acquisition is remembered beside them",
+			given: remembering(usual, 0),
+			when:  acquired(event(99)), want: tokenworker.Stale,
+		}, {
+			name:  "a stale disconnect is remembered beside them",
+			given: remembering(usual, 0),
 			when:  disconnected(event(99)), want: tokenworker.Stale,
 		}, {
-			name:  "no room for a newer acquisition",
-			given: remembering(full, 0),
-			when:  acquired(event(101)), want: tokenworker.Full,
-		}, {
-			name:  "no room for a newer disconnect",
-			given: remembering(full, 0),
-			when:  disconnected(event(101)), want: tokenworker.Full,
-		}, {
-			name:  "no room for a stale acquisition",
-			given: remembering(full, 0),
-			when:  acquired(event(99)), want: tokenworker.Full,
-		}, {
-			name:  "a repeat needs no room",
-			given: remembering(full, 0),
+			name:  "the oldest is still known",
+			given: remembering(usual+1, 0),
 			when:  acquired(event(101, repeating(1))), want: tokenworker.Repeated,
 		}, {
-			name:  "an acquisition that entered after the window makes room for itself",
-			given: remembering(full, 0),
+			name:  "an acquisition that entered after the window forgets those before it",
+			given: remembering(usual, 0),
 			when:  acquired(event(101, after(later))), want: tokenworker.Applied,
 		}, {
-			name:  "a disconnect that entered after the window makes room for itself",
-			given: remembering(full, 0),
+			name:  "a disconnect that entered after the window forgets them too",
+			given: remembering(usual, 0),
 			when:  disconnected(event(101, after(later))), want: tokenworker.Applied,
 		}, {
 			name:  "an acquisition that comes back after the window keeps what waits for revocation",
-			given: slices.Concat(remembering(full-1, 0), []step{disconnected(event(101))}),
+			given: slices.Concat(remembering(usual-1, 0), []step{disconnected(event(101))}),
 			when:  acquired(event(102, after(later)), keeping, never), want: tokenworker.Applied,
 		}, {
-			name:  "only ids older than the window make room",
-			given: remembering(full, 3),
+			name:  "only ids older than the window are forgotten",
+			given: remembering(usual, 3),
 			when:  acquired(event(102, after(later))), want: tokenworker.Applied,
 		}, {
 			name:  "a stale event may forget what the applied event has allowed to forget",
-			given: remembering(full, full-1),
+			given: remembering(usual, usual-1),
 			when:  disconnected(event(99, after(later))), want: tokenworker.Stale,
 		},
 	})
 }
 
 // remembering leads to a record that reflects the acquisition at sequence 100 and remembers n ids in all: the last so many
-// of them of events after the window, the others around start. Those that acquisitions leave no room for are of
-// disconnects.
+// of them of events after the window, the others around start.
 func remembering(n, young uint64) []step {
-	const acquisitions = tokenworker.MaxSeen - tokenworker.SeenSpare
 	steps := make([]step, 0, n)
-	at := func(i uint64) func(*tokenworker.Event) {
-		if i >= n-young {
-			return after(later)
+	for i := range n {
+		seq, at := i+1, after(0)
+		if i == n-1 {
+			seq = 100
 		}
-		return after(0)
-	}
-	for i := range min(n, acquisitions) - 1 {
-		steps = append(steps, acquired(event(i+1, at(i))))
-	}
-	steps = append(steps, acquired(event(100, at(n-1))))
-	for i := uint64(acquisitions); i < n; i++ {
-		steps = append(steps, disconnected(event(i, at(i-1))))
+		if i >= n-young {
+			at = after(later)
+		}
+		steps = append(steps, acquired(event(seq, at)))
 	}
 	return steps
 }
