@@ -14,6 +14,7 @@ import (
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/pull"
+	"github.com/tokenworker/tokenworker/internal/wipe"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -180,6 +181,7 @@ type Worker struct {
 	metrics *metrics
 	stored  storedProviders
 	handles handles
+	wiper   wipe.Wiper
 }
 
 // New makes a worker. Run starts it.

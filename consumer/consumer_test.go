@@ -166,18 +166,96 @@ func TestARefusedEventBecomesADeadLetterAndIsGoneFromTheStream(t *testing.T) {
 	}
 }
 
-func TestATokenInClearIsOverwrittenOnDisk(t *testing.T) {
+// newPinnedRig is a rig whose stream of events is never empty, so that NATS keeps its file. The worker cannot store anything.
+func newPinnedRig(t *testing.T) *rig {
+	t.Helper()
 	r := newRig(t)
-	r.beforeStore = func(ctx context.Context, _ tokenworker.Key) error { // keeps the stream's file from being emptied
+	r.beforeStore = func(ctx context.Context, _ tokenworker.Key) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	r.publish(r.acquired(other, "unsettled", time.Now()))
-	e, err := events.NewAcquired(acme, "test", tokenworker.TokenSet{AccessToken: tokenworker.SecretString(secret)}, time.Now())
-	must(t, err)
+	return r
+}
+
+// inClear makes an event with a token in clear.
+func (r *rig) inClear(k tokenworker.Key, token string) events.Message {
+	r.t.Helper()
+	e, err := events.NewAcquired(k, "test", tokenworker.TokenSet{AccessToken: tokenworker.SecretString(token)}, time.Now())
+	must(r.t, err)
 	m, err := e.PlainMessage()
-	must(t, err)
-	r.publish(m)
+	must(r.t, err)
+	return m
+}
+
+func TestOnlyWhatMayHoldATokenInClearIsOverwritten(t *testing.T) {
+	extended := func(m events.Message) events.Message {
+		m.Body = []byte(strings.Replace(string(m.Body), "{", `{"debug":"`+secret+`",`, 1))
+		return m
+	}
+	for _, c := range []struct {
+		name        string
+		message     func(r *rig) events.Message
+		overwritten bool
+	}{
+		{"sealed, and too old", func(r *rig) events.Message { return r.acquired(acme, "a", time.Now().Add(-25*time.Hour)) }, false},
+		{"the same, with an attribute that is ignored", func(r *rig) events.Message {
+			return extended(r.acquired(acme, "a", time.Now().Add(-25*time.Hour)))
+		}, true},
+		{"a disconnect, too old", func(r *rig) events.Message { return r.disconnect(acme, time.Now().Add(-25*time.Hour)) }, false},
+		{"a seal that does not open", func(r *rig) events.Message {
+			m := r.acquired(acme, "a", time.Now())
+			m.Body = []byte(strings.Replace(string(m.Body), `"ct":"`, `"ct":"AAAA`, 1))
+			return m
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newPinnedRig(t)
+			m := c.message(r)
+			r.publish(m)
+			text := string(m.Body[len(m.Body)/2:])
+			if !r.onDisk(text) {
+				t.Fatal("the event is not found on disk, where it must be for now: the search is no good")
+			}
+			r.start(func(c *consumer.Config) { c.Grace = time.Millisecond })
+			r.eventually("only the unsettled event is left", func() bool { return r.count(streams.In) == 1 })
+			if got := !r.onDisk(text); got != c.overwritten {
+				t.Errorf("overwritten: %t, want %t", got, c.overwritten)
+			}
+		})
+	}
+}
+
+func TestAFloodOfTokensInClearIsOverwrittenWithinItsLimit(t *testing.T) {
+	r := newPinnedRig(t)
+	const flood = 40
+	for i := range flood {
+		k := acme
+		k.CompanyID = fmt.Sprint(i)
+		r.publish(r.inClear(k, "one-of-many"))
+	}
+	start := time.Now()
+	r.start(func(c *consumer.Config) { c.Grace = time.Millisecond })
+	r.eventually("only the unsettled event is left", func() bool { return r.count(streams.In) == 1 })
+	within := 5 + int(time.Since(start)/(8*time.Second)) + 1
+	left := strings.Count(r.logs.String(), "was not overwritten in its stream")
+	if left < flood-within || left >= flood {
+		t.Errorf("of %d %d were not overwritten, want all but %d at most", flood, left, within)
+	}
+	// The limit of one organization takes nothing from another.
+	r.publish(r.inClear(other, secret))
+	r.eventually("only the unsettled event is left", func() bool { return r.count(streams.In) == 1 })
+	if r.onDisk(secret) {
+		t.Error("another organization's token is still on disk")
+	}
+	if got := len(r.messages(streams.DLQ)); got != flood+1 {
+		t.Errorf("%d dead letters, want %d", got, flood+1)
+	}
+}
+
+func TestATokenInClearIsOverwrittenOnDisk(t *testing.T) {
+	r := newPinnedRig(t)
+	r.publish(r.inClear(acme, secret))
 	if !r.onDisk(secret) {
 		t.Fatal("the token is not found on disk, where it must be for now: the search is no good")
 	}

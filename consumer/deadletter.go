@@ -36,7 +36,9 @@ func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, cod
 			return err
 		}
 	}
-	w.overwrite(ctx, msg)
+	if !d.sealed && !w.keys.HoldsNothingInClear(ctx, events.Message{Subject: d.subject, ID: d.messageID, Body: d.body}) {
+		w.overwrite(ctx, msg, d)
+	}
 	if err := msg.TermWithReason(string(code)); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		return fmt.Errorf("terminating a refused message: %w", err)
 	}
@@ -44,20 +46,21 @@ func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, cod
 	return nil
 }
 
-// overwrite destroys a message in its stream: a refused one may hold tokens in clear, and terminating it would leave its bytes
-// on disk until NATS compacts the file. Where the worker lacks the right to do so, the message is still terminated.
-func (w *Worker) overwrite(ctx context.Context, msg jetstream.Msg) {
+// overwrite destroys a message in its stream, which may hold a token in clear: terminating it would leave its bytes on disk
+// until NATS compacts the file. Where the worker lacks the right to do so, the message is still terminated.
+func (w *Worker) overwrite(ctx context.Context, msg jetstream.Msg, d *delivery) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return // it was read before
 	}
 	s, err := w.handles.get(ctx, w.js, meta.Stream)
 	if err == nil {
-		err = s.SecureDeleteMsg(ctx, meta.Sequence.Stream)
+		about, _ := events.KeyOf(d.subject)
+		err = w.wiper.Delete(ctx, s, meta.Sequence.Stream, about.OrgID)
 	}
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err != nil {
 		w.metrics.notErased.Inc()
-		w.cfg.Logger.ErrorContext(ctx, "a refused message could not be overwritten in its stream",
+		w.cfg.Logger.WarnContext(ctx, "a refused message may hold a token in clear and was not overwritten in its stream",
 			slog.String("stream", meta.Stream), slog.Uint64("sequence", meta.Sequence.Stream), slog.Any("error", err))
 	}
 }
@@ -81,6 +84,6 @@ func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg) (*delivery, 
 	return &delivery{
 		carrier: d.carrier,
 		subject: letter.Original.Subject, messageID: letter.Original.ID, body: letter.Original.Body,
-		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries,
+		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries, sealed: true,
 	}, nil
 }

@@ -21,8 +21,8 @@
 //     record has no room), or for one provider, which cannot be asked for a company. The event moves, unchanged and with its
 //     stamp, to TOKENS_PARKED and is tried again from there, minutes apart. Its slot in the main stream is free for others.
 //   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
-//     acknowledged there; then the original is securely deleted (its bytes are overwritten, since it may hold
-//     tokens in clear) and terminated.
+//     acknowledged there; then the original is terminated. Unless it is proven that nothing in it is in clear (it opened), it is
+//     overwritten first, within the limits of package wipe.
 //   - halt: the stream was rolled back. The message stays; the worker stops and says why.
 //
 // # Nobody can hold what others need

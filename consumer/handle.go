@@ -27,6 +27,7 @@ type delivery struct {
 	entered   time.Time // into the stream, first
 	tries     uint64    // deliveries of the message that brings it now, this one included
 	parked    bool
+	sealed    bool // what brings it now holds nothing in clear
 }
 
 // reader makes a delivery of a message. With an error it returns what it could read, so that it can be kept; nil when

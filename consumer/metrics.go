@@ -10,7 +10,7 @@ type metrics struct {
 	verdicts    *prometheus.CounterVec   // by kind and verdict of the store
 	deadLetters *prometheus.CounterVec   // by code
 	seconds     *prometheus.HistogramVec // from delivery to settlement, by consumer
-	notErased   prometheus.Counter       // refused messages that could not be securely deleted
+	notErased   prometheus.Counter       // refused messages that were not overwritten and may hold a token in clear
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"consumer"}),
 		notErased: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokenworker_refused_not_erased_total",
-			Help: "Refused messages whose bytes could not be securely deleted from the stream.",
+			Help: "Refused messages that may hold a token in clear and were not overwritten in the stream, for the limit on that or want of the right.",
 		}),
 	}
 	for _, c := range []prometheus.Collector{m.deliveries, m.verdicts, m.deadLetters, m.seconds, m.notErased} {

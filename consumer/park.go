@@ -18,8 +18,8 @@ import (
 
 // Headers of a parked message beside [events.StampHeader], whose subject, sequence and time in the stream are no longer the event's own.
 const (
-	enteredHeader   = "Tokenworker-Entered"    // RFC 3339 with nanoseconds
-	messageIDHeader = "Tokenworker-Message-Id" // the event's own Nats-Msg-Id
+	enteredHeader   = "Tokenworker-Entered" // RFC 3339 with nanoseconds
+	messageIDHeader = events.ParkedIDHeader // the event's own Nats-Msg-Id
 )
 
 // parkDelivery publishes the event unchanged on the parked stream, with its stamp. The event's own message may be

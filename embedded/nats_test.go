@@ -154,6 +154,63 @@ func TestStartNATSSaysWhyItCannot(t *testing.T) {
 }
 
 // logged is the text of a logger while it is written.
+func TestWhatAKilledNATSServerLeavesBehindIsRemoved(t *testing.T) {
+	d := openDir(t, newDirPath(t))
+	dir := embedded.NATSPath(d.Path())
+	c := embedded.NATSConfig{Dir: dir, Token: natsToken(t, d)}
+	n := startNATS(t, c)
+	nc, js := connect(t, n)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	n.Shutdown()
+
+	// A file of messages as it is written anew: for a secure delete, and to compact it.
+	messages := filepath.Join(dir, "jetstream", "$G", "streams", "S", "msgs")
+	for _, name := range []string{"1.blk.tmp", "1.new"} {
+		if err := os.WriteFile(filepath.Join(messages, name), []byte("canary"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found := inFiles(t, dir, "canary"); len(found) != 2 {
+		t.Fatalf("found %q: the search is no good", found)
+	}
+	_, js = connect(t, startNATS(t, c))
+	if found := inFiles(t, dir, "canary"); len(found) > 0 {
+		t.Errorf("left over: %q", found)
+	}
+	s, err := js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.GetMsg(t.Context(), 1); err != nil || string(m.Data) != "kept" {
+		t.Errorf("after a restart: %v, %v", m, err)
+	}
+}
+
+// inFiles names the files below dir that hold a text.
+func inFiles(t *testing.T, dir, text string) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(text)) {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -15,10 +15,11 @@
 // settled yet, or a dead letter that an operator could replay, may name a connection that has no row, and it gets its
 // tombstone ahead. Whatever is settled meanwhile has a row by the time that rows are read.
 //
-// Messages are overwritten in their streams, one by one and by sequence: plain deletes, acknowledgements and purges leave
-// the bytes until NATS compacts the file. Those with a stamp above the request's stay, and so do receipts.
+// Messages are deleted from their streams, one by one and by sequence. What they hold is sealed, and its bytes stay until NATS
+// compacts the file; what is not proven to be sealed is overwritten, within the limits of package wipe. Messages with a stamp above
+// the request's stay, and so do receipts.
 //
-// What was overwritten unsettled a worker may still have in hand. So the last two steps come once more when it cannot any
+// What was deleted unsettled a worker may still have in hand. So the last two steps come once more when it cannot any
 // longer, ahead of the receipt.
 //
 // # Crashes and repeats

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/wipe"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -47,9 +48,13 @@ type Revoker interface {
 	SiblingsUntil(providerID string) time.Time
 }
 
-// Keys lists the public event keys that are live.
+// Keys knows the event keys.
 type Keys interface {
+	// Public lists the public event keys that are live.
 	Public(ctx context.Context) ([]events.PublicKey, error)
+
+	// HoldsNothingInClear proves that no token is in a message that is not sealed; false: it may be.
+	HoldsNothingInClear(ctx context.Context, m events.Message) bool
 }
 
 // Config is how an [Eraser] is set up. Zero values mean the defaults.
@@ -72,7 +77,7 @@ type Config struct {
 	// point-in-time recovery goes back.
 	KeepBackups time.Duration
 
-	// OnRecord returns when the audit trail has what TOKENS_OUT holds up to a sequence; what is overwritten before would be
+	// OnRecord returns when the audit trail has what TOKENS_OUT holds up to a sequence; what is deleted before would be
 	// lost to it. Default: nobody is waited for.
 	OnRecord func(ctx context.Context, sequence uint64) error
 
@@ -124,6 +129,7 @@ type Eraser struct {
 	store   Store
 	revoker Revoker
 	keys    Keys
+	wiper   wipe.Wiper
 }
 
 // New makes an eraser. The connection of js is that of the user that may delete from the streams.
@@ -151,7 +157,7 @@ func (e *Eraser) Erase(ctx context.Context, request tokenworker.Event, cause eve
 		{"disconnecting", r.disconnectAll},
 		{"revoking", r.revokeAll},
 		{"leaving tombstones", r.entomb},
-		{"overwriting messages", r.overwriteAll},
+		{"deleting messages", r.deleteAll},
 		{"waiting for deliveries in hand", r.finishInHand},
 		{"leaving a receipt", r.leaveReceipt},
 	} {
@@ -160,7 +166,7 @@ func (e *Eraser) Erase(ctx context.Context, request tokenworker.Event, cause eve
 		}
 	}
 	log.InfoContext(ctx, "erased", slog.Int("connections", r.connections), slog.Int("unconfirmed", r.unconfirmed),
-		slog.Int("messages", r.overwritten))
+		slog.Int("messages", r.deleted))
 	return nil
 }
 
@@ -171,9 +177,9 @@ type erasure struct {
 	cause  events.Cause
 	reason string
 
-	connections, unconfirmed, overwritten, unrevoked int
-	unsettled                                        bool         // messages that a worker may have in hand were overwritten
-	dropped                                          atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
+	connections, unconfirmed, deleted, unrevoked int
+	unsettled                                    bool         // messages that a worker may have in hand were deleted
+	dropped                                      atomic.Int64 // of rows that are no tombstones, those with sets dropped unconfirmed
 }
 
 // hasReceipt reports whether the request was met before.
@@ -203,7 +209,7 @@ func (r *erasure) leaveReceipt(ctx context.Context) error {
 	}
 	now := r.cfg.Now()
 	data := events.ErasedData{
-		Cause: r.cause, Reason: r.reason, Connections: r.connections, Unconfirmed: r.unconfirmed, Messages: r.overwritten, Unrevoked: r.unrevoked,
+		Cause: r.cause, Reason: r.reason, Connections: r.connections, Unconfirmed: r.unconfirmed, Messages: r.deleted, Unrevoked: r.unrevoked,
 		EventKeys: make([]string, len(keys)), BackupsUntil: now.Add(r.cfg.KeepBackups).UTC().Truncate(time.Second),
 	}
 	for i, k := range keys {

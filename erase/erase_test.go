@@ -69,8 +69,14 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	r.park(k, seq)
 	late, _ := r.acquired(k)
 	r.publish(late) // never to be settled, as an orphan of the work queue
-	if !r.onDisk(late.Body[200:300]) {
-		t.Fatal("the message is not found on disk to begin with")
+	const token = "canary-token-in-clear"
+	e, err := events.NewAcquired(k, "test", tokenworker.TokenSet{AccessToken: tokenworker.SecretString(token)}, time.Now())
+	must(t, err)
+	inClear, err := e.PlainMessage()
+	must(t, err)
+	r.publish(inClear) // which a worker has yet to refuse
+	if !r.onDisk(late.Body[200:300]) || !r.onDisk([]byte(token)) {
+		t.Fatal("the messages are not found on disk to begin with")
 	}
 
 	if retained, err := r.db.Retained(t.Context(), k); err != nil || len(retained) != 2 {
@@ -81,14 +87,17 @@ func TestAnErasedConnectionLeavesATombstoneAndAReceipt(t *testing.T) {
 	ev, cause := r.erase(r.eraser(func(c *erase.Config) { c.RevokeFor = time.Second }), k)
 	r.expectTombstone(k, ev.Stamp)
 	r.expectOnlyAbout(k, events.Erase.Subject(k), events.Erased.Subject(k))
-	if r.onDisk(late.Body[200:300]) {
-		t.Error("an erased message is still on disk")
+	if r.onDisk([]byte(token)) {
+		t.Error("a token in clear is still on disk")
+	}
+	if !r.onDisk(late.Body[200:300]) {
+		t.Error("what is sealed was overwritten too, which costs up to 4 MB for each message")
 	}
 	got := r.receipt(k)
 	until := got.BackupsUntil
 	got.BackupsUntil = time.Time{}
 	want := events.ErasedData{
-		Cause: cause, Reason: "gdpr", Connections: 1, Messages: 7, Unrevoked: 3, EventKeys: []string{r.public.KeyID},
+		Cause: cause, Reason: "gdpr", Connections: 1, Messages: 8, Unrevoked: 4, EventKeys: []string{r.public.KeyID},
 		EventKeysUntil: r.public.CreatedAt.Add((90 + 35) * 24 * time.Hour).UTC(),
 	}
 	if g, w := mustJSON(t, got), mustJSON(t, want); g != w {

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"math"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/wipe"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -61,8 +63,9 @@ func (r *erasure) named(ctx context.Context) (map[tokenworker.Key]struct{}, erro
 	return keys, nil
 }
 
-// overwriteAll overwrites, in every stream, the messages that the request is about.
-func (r *erasure) overwriteAll(ctx context.Context) error {
+// deleteAll deletes, in every stream, the messages that the request is about. Those that may hold a token in clear are
+// overwritten: events that somebody has published, and that are not proven to be sealed. All other streams are the worker's.
+func (r *erasure) deleteAll(ctx context.Context) error {
 	for _, name := range Streams() {
 		s, err := r.stream(ctx, name)
 		if err != nil {
@@ -75,10 +78,10 @@ func (r *erasure) overwriteAll(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := s.SecureDeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-				return fmt.Errorf("overwriting message %d of %s: %w", m.Sequence, name, err)
+			if err := r.delete(ctx, s, name, m); err != nil {
+				return fmt.Errorf("deleting from %s: %w", name, err)
 			}
-			r.overwritten++
+			r.deleted++
 			if name != streams.Out && carriesTokens(m.Subject) {
 				r.unrevoked++
 			}
@@ -86,6 +89,34 @@ func (r *erasure) overwriteAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (r *erasure) delete(ctx context.Context, s jetstream.Stream, name string, m *jetstream.RawStreamMsg) error {
+	if event, published := eventIn(name, m); published && !r.keys.HoldsNothingInClear(ctx, event) {
+		err := r.wiper.Delete(ctx, s, m.Sequence, r.Key.OrgID)
+		if errors.Is(err, wipe.ErrOverLimit) {
+			r.cfg.Logger.WarnContext(ctx, "a message may hold a token in clear and was not overwritten in its stream",
+				slog.String("stream", name), slog.Uint64("sequence", m.Sequence), slog.Any("error", err))
+			return nil
+		}
+		return err
+	}
+	if err := s.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("deleting message %d: %w", m.Sequence, err)
+	}
+	return nil
+}
+
+// eventIn is the event that a message of a stream is, as it was published; false: the worker has made the message.
+func eventIn(stream string, m *jetstream.RawStreamMsg) (events.Message, bool) {
+	switch stream {
+	case streams.In:
+		return events.Message{Subject: m.Subject, ID: m.Header.Get(events.MessageIDHeader), Body: m.Data}, true
+	case streams.Parked:
+		subject, _ := events.ParseParkedSubject(m.Subject)
+		return events.Message{Subject: subject, ID: m.Header.Get(events.ParkedIDHeader), Body: m.Data}, true
+	}
+	return events.Message{}, false
 }
 
 // carriesTokens reports whether a message of the subject, or what is parked, refused or replayed in it, may hold a token set.

@@ -218,7 +218,7 @@ func (r *erasure) entombOne(ctx context.Context, rec tokenworker.Record) error {
 	}
 }
 
-// finishInHand does the last steps once more where a worker may have in hand what was overwritten before it was settled: until it
+// finishInHand does the last steps once more where a worker may have in hand what was deleted before it was settled: until it
 // has let go of that, it may store it, park it or leave a dead letter.
 func (r *erasure) finishInHand(ctx context.Context) error {
 	if !r.unsettled {
@@ -227,7 +227,7 @@ func (r *erasure) finishInHand(ctx context.Context) error {
 	if err := sleep(ctx, r.cfg.InHand); err != nil {
 		return err
 	}
-	return errors.Join(r.entomb(ctx), r.overwriteAll(ctx))
+	return errors.Join(r.entomb(ctx), r.deleteAll(ctx))
 }
 
 // sleep waits, or less when ctx ends, which is the error.

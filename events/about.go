@@ -6,6 +6,9 @@ import "github.com/tokenworker/tokenworker"
 // is another stream's.
 const StampHeader = "Tokenworker-Stamp"
 
+// ParkedIDHeader holds the message id of the event that a parked message is, whose own is another.
+const ParkedIDHeader = "Tokenworker-Message-Id"
+
 // About lists patterns that match every subject that names key, or, of a key with its organization alone, any key of that
 // organization: requests, notices, dead letters, replays, parked and rescued messages. They match others besides, where a
 // code or a kind is spelled like a part of the key; [KeyOf] tells.

@@ -53,7 +53,7 @@ func (d Decoder) Decode(m Message) (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Event{Kind: kind, Key: key}
+	e := &Event{Kind: kind, Key: key, ignored: a.more}
 	if err := e.setAttributes(a); err != nil {
 		return nil, err
 	}
@@ -75,6 +75,8 @@ func (d Decoder) Decode(m Message) (*Event, error) {
 // jsonNull.
 type attributes struct {
 	specVersion, id, source, typ, subject, time, contentType, data jsonValue
+
+	more bool // there are others, which are ignored
 }
 
 // readAttributes tells the attributes of an envelope apart and checks what is the same for all events.
@@ -105,6 +107,7 @@ func readAttributes(body jsonValue) (attributes, error) {
 			if !isIgnorable(m) {
 				return a, CodeInvalidEnvelope
 			}
+			a.more = true
 		}
 	}
 	if !a.specVersion.is(specVersion) || a.contentType.kind != jsonNull && !a.contentType.is(jsonContentType) {

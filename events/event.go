@@ -53,6 +53,7 @@ type Event struct {
 	Plain  *tokenworker.TokenSet
 
 	spelledTime string // Time as the event spells it, which is what a seal is bound to
+	ignored     bool   // it has extension attributes
 }
 
 // ErrInvalidEvent says that what was to be published is no valid event, and which part of it is not.

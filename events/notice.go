@@ -75,7 +75,7 @@ type ErasedData struct {
 	Reason      string `json:"reason,omitempty"` // the request's
 	Connections int    `json:"connections"`      // whose rows are tombstones now
 	Unconfirmed int    `json:"unconfirmed"`      // those, and newer ones with an older set, whose provider did not confirm that it revoked
-	Messages    int    `json:"messages"`         // that were overwritten in the streams
+	Messages    int    `json:"messages"`         // that were deleted from the streams
 	Unrevoked   int    `json:"unrevoked"`        // of them: those that may have carried a token set, which went unrevoked
 
 	// EventKeys are the ids of the keys that sealed messages open with. What is left of a deleted one outside its stream

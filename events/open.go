@@ -27,6 +27,21 @@ func (r *Keyring) Open(ctx context.Context, e *Event) (tokenworker.TokenSet, err
 	return parseTokenSet(plaintext)
 }
 
+// HoldsNothingInClear proves of a received message that no token can be in it that is not sealed: it is an event as it should be,
+// with nothing in it that decoding ignores, and what it says is sealed was opened. Where that cannot be found out, it is false.
+func (r *Keyring) HoldsNothingInClear(ctx context.Context, m Message) bool {
+	e, err := Decoder{}.Decode(m)
+	if err != nil || e.ignored {
+		return false
+	}
+	if e.Kind != Acquired {
+		return true
+	}
+	plaintext, err := r.unseal(ctx, e.Sealed, e.info())
+	clear(plaintext)
+	return err == nil
+}
+
 func (r *Keyring) unseal(ctx context.Context, s *Sealed, info []byte) ([]byte, error) {
 	key, err := r.open(ctx, s.KeyID)
 	if err != nil {

@@ -30,7 +30,7 @@ func (a *app) eraseCommand() *cli.Command {
 		Name: "erase", Usage: "delete all data of the connection KEY, an organization or a person, messages included", ArgsUsage: "[KEY]",
 		Category: "Data protection",
 		Description: "It shows what it is about and asks first. Then it publishes a request to erase: the worker revokes the tokens, " +
-			"leaves a tombstone of each connection, overwrites the messages about it in every stream and publishes a receipt. " +
+			"leaves a tombstone of each connection, deletes the messages about it from every stream and publishes a receipt. " +
 			"A person's connections are found by --subject and erased one by one.",
 		Flags: append(append(e.chosen.flags(),
 			&cli.StringFlag{

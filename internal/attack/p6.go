@@ -6,20 +6,23 @@ package main
 // Breaks that were tried, and what the attack said:
 //
 //   - consumer/handle.go logs the opened token in hex at debug level: "dev.log: token as hex at byte 4397".
-//   - consumer/deadletter.go deletes refused messages without overwriting them: "nats/jetstream/$G/streams/TOKENS_IN/msgs/
-//     1.blk: token as raw at byte 25613". At first it was not noticed: see leaveOne.
+//   - consumer/deadletter.go deletes refused messages without overwriting them: "nats/jetstream/$G/streams/TOKENS_IN/msgs/1.blk: token as raw at byte 25613". At first it was not noticed: see leaveOne.
+//   - embedded/nats.go does not remove what a killed server leaves behind: "1.blk.tmp: token as raw at byte 0".
 
 import (
 	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
@@ -91,6 +94,33 @@ func plantCanaries(ctx context.Context, e *env, n int) error {
 	if err := e.checkArrived(ctx, r, p); err != nil {
 		return err
 	}
+	return e.tellLeftovers(ctx, r, marker)
+}
+
+// tellLeftovers tells what a server that was killed has left behind, which the next start must remove, from what may not be there at
+// all. It leaves such a file itself: the stream's file, as it is written anew to overwrite a message.
+func (e *env) tellLeftovers(ctx context.Context, r *rig, marker leak.Marker) error {
+	files := e.inDir("data/nats/jetstream/$G/streams/" + streams.In + "/msgs")
+	if err := os.WriteFile(filepath.Join(files, "1.blk.tmp"), []byte(marker.Token(0)), 0o600); err != nil {
+		return fmt.Errorf("leaving a file behind: %w", err)
+	}
+	found, err := leak.NewScanner(marker).ScanFiles(e.dir)
+	if err != nil {
+		return fmt.Errorf("scanning: %w", err)
+	}
+	left := 0
+	for _, f := range found {
+		if strings.Contains(f.String(), ".blk.tmp:") {
+			left++
+		}
+	}
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := r.stop(); err != nil {
+		e.broke("started once more the worker %v", err)
+	}
+	e.did("%d found in what a kill leaves behind", left)
 	return e.scan(marker)
 }
 
@@ -121,19 +151,26 @@ func selfTest(e *env) error {
 	return nil
 }
 
-// publishCanaries publishes n events with a canary each, and kills and restarts the worker in between. Every third is one
-// that is refused, half of those with the canary in clear.
+// publishCanaries publishes n events with a canary each, and kills and restarts the worker in between. Every thirtieth is
+// one that is refused, half of those with the canary in clear. They come as fast as they are overwritten: see package wipe.
 func (e *env) publishCanaries(
 	ctx context.Context, r *rig, p *publisher, marker leak.Marker, n int,
 ) (refused int, err error) {
 	ofSealed, ofClear := badKinds(), clearKinds()
+	overwritten := rate.NewLimiter(rate.Every(2500*time.Millisecond), 14) // less than package wipe has limits
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(32)
 	for i := range n {
 		key := tokenworker.Key{
 			OrgID: fmt.Sprintf("org-%d", i%5), ProviderID: storedProvider, CompanyID: fmt.Sprint("company-", i),
 		}
-		if i%3 != 2 {
+		if i == n/2 {
+			r.process.Kill()
+			if err := r.start(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if i%30 != 2 {
 			m, err := p.newCanary(key, marker.Token(i))
 			if err != nil {
 				return 0, err
@@ -142,9 +179,13 @@ func (e *env) publishCanaries(
 			continue
 		}
 		refused++
-		kind, inClear := ofSealed[i/6%len(ofSealed)], i%6 == 2
+		kind, inClear := ofSealed[i/60%len(ofSealed)], i%60 == 2
 		if inClear {
-			kind = ofClear[i/6%len(ofClear)]
+			kind = ofClear[i/60%len(ofClear)]
+		}
+		key.OrgID = fmt.Sprintf("org-%d", refused%5)
+		if err := overwritten.Wait(ctx); err != nil {
+			return 0, err //nolint:wrapcheck // ctx's
 		}
 		m, err := newBad(kind, p.public, key, marker.Token(i), inClear)
 		if err != nil {
@@ -154,12 +195,6 @@ func (e *env) publishCanaries(
 			_, _, err := p.send(gctx, m)
 			return err
 		})
-		if i >= n/2 && i < n/2+3 {
-			r.process.Kill()
-			if err := r.start(ctx); err != nil {
-				return 0, err
-			}
-		}
 	}
 	if err := g.Wait(); err != nil {
 		return 0, err //nolint:wrapcheck // our own
