@@ -3,6 +3,7 @@ package provider_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +21,7 @@ func TestTheBuiltInCatalogue(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := c.All()
-	if len(all) != 48 {
+	if len(all) < 100 {
 		t.Errorf("%d providers", len(all))
 	}
 	if !slices.IsSortedFunc(all, func(a, b *provider.Provider) int { return strings.Compare(a.ID, b.ID) }) {
@@ -33,15 +34,59 @@ func TestTheBuiltInCatalogue(t *testing.T) {
 		if len(p.Sources) == 0 {
 			t.Errorf("%s has no source", p.ID)
 		}
-		if p.Rotation != provider.Strict && slices.Contains(p.Unverified, "rotation") {
-			t.Errorf("%s: an unverified rotation is read as %s", p.ID, p.Rotation)
-		}
+		claimsNothingWithoutASource(t, p)
 		if got, ok := c.Get(p.ID); !ok || got != p {
 			t.Errorf("%s is not found by its id", p.ID)
 		}
 	}
 	if _, ok := c.Get("nobody"); ok {
 		t.Error("a provider that nobody knows was found")
+	}
+}
+
+// claimsNothingWithoutASource checks an entry: what is verified names a day and pages, what is not is read in the careful way.
+func claimsNothingWithoutASource(t *testing.T, p *provider.Provider) {
+	t.Helper()
+	unverified := p.Unverified()
+	careful := provider.Policy{Rotation: provider.Strict, RevocationScope: provider.RevokesGrant}
+	if p.Rotation != careful.Rotation && slices.Contains(unverified, "rotation") {
+		t.Errorf("%s: an unverified rotation is read as %s", p.ID, p.Rotation)
+	}
+	if p.RevocationScope != careful.RevocationScope && slices.Contains(unverified, "revocation_scope") {
+		t.Errorf("%s: an unverified revocation is read as one of %s", p.ID, p.RevocationScope)
+	}
+	if p.GracePeriod > 0 && slices.Contains(unverified, "grace") {
+		t.Errorf("%s: an unverified grace is relied on", p.ID)
+	}
+	for _, source := range p.Sources {
+		if u, err := url.Parse(source); err != nil || u.Scheme != "https" || u.Host == "" {
+			t.Errorf("%s: %q is no page", p.ID, source)
+		}
+	}
+	for _, f := range p.Facts() {
+		if on, err := time.Parse(time.DateOnly, f.On); f.On != "" && (err != nil || on.After(time.Now()) || len(f.Sources) == 0) {
+			t.Errorf("%s: %s is verified on %q by %v", p.ID, f.Field, f.On, f.Sources)
+		}
+	}
+	if p.Rotation != careful.Rotation && !slices.ContainsFunc(p.Facts(), func(f provider.Fact) bool { return f.Field == "rotation" }) {
+		t.Errorf("%s: no fact says that its rotation is %s", p.ID, p.Rotation)
+	}
+}
+
+// An operator's file changes what an entry says. What was checked of the old words says nothing of the new.
+func TestAnOverrideIsNotVerified(t *testing.T) {
+	before, _ := mustLoad(t).Get("xero")
+	after, _ := load(t, "providers: {xero: {rotation: strict, grace: null}}").Get("xero")
+	on := func(p *provider.Provider, field string) string {
+		for _, f := range p.Facts() {
+			if f.Field == field {
+				return f.On
+			}
+		}
+		return "no such fact"
+	}
+	if on(before, "rotation") == "" || on(after, "rotation") != "" || on(after, "idle_expiry") == "" {
+		t.Errorf("rotation is verified on %q, then on %q; idle_expiry on %q", on(before, "rotation"), on(after, "rotation"), on(after, "idle_expiry"))
 	}
 }
 
@@ -251,7 +296,11 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 			`test.yaml:3: provider "a": introspect.token: an introspection is about one token`},
 		{"a status that kills nobody", "providers:\n  a:\n    introspect: {status: x}\n",
 			`test.yaml:3: provider "a": introspect: status and dead need each other`},
-		{"an unverified field that is none", "providers:\n  a:\n    unverified: [weather]\n", `test.yaml:3: provider "a": unverified: a name is not that of a field`},
+		{"a verified field that is none", "providers:\n  a:\n    sources: [x]\n    verified: {weather: 2026-11-30 1}\n",
+			`test.yaml:4: provider "a": verified: a name is not that of a field that can be`},
+		{"a verification by nothing", "providers:\n  a:\n    verified: {rotation: 2026-11-30 1}\n", `test.yaml:3: provider "a": verified: there are 0 sources`},
+		{"a verification on no day", "providers:\n  a:\n    verified: {rotation: today 1}\n",
+			`test.yaml:3: provider "a": verified: not fields with a date and numbers of sources each, like 2026-11-30 1`},
 
 		{"a client without an id", "providers:\n  xero:\n    client: {secret: env:SET}\n", `test.yaml:3: provider "xero": client: id is missing`},
 		{"a client without a secret", "providers:\n  xero:\n    client: {id: env:SET}\n", `test.yaml:3: provider "xero": client: secret is missing`},

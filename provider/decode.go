@@ -87,6 +87,9 @@ func merge(drafts map[string]*draft, src Source) error {
 				drafts[id] = d
 			}
 			d.lines[""] = key.line()
+			if err := d.claim(fields); err != nil {
+				return err
+			}
 			return d.set("", fields, providerFields)
 		})
 	})

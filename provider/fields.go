@@ -9,10 +9,10 @@ import (
 // The fields of a catalogue file. docs/providers.md explains them; a test keeps the two lists equal.
 
 var providerFields = map[string]setter{
-	"name":       field(text, func(p *Provider) *string { return &p.Name }),
-	"notes":      field(text, func(p *Provider) *string { return &p.Notes }),
-	"sources":    field(list, func(p *Provider) *[]string { return &p.Sources }),
-	"unverified": field(list, func(p *Provider) *[]string { return &p.Unverified }),
+	"name":     field(text, func(p *Provider) *string { return &p.Name }),
+	"notes":    field(text, func(p *Provider) *string { return &p.Notes }),
+	"sources":  field(list, func(p *Provider) *[]string { return &p.Sources }),
+	"verified": field(verifications, func(p *Provider) *map[string]verification { return &p.verified }),
 
 	"issuer":         field(text, func(p *Provider) *string { return &p.issuer }),
 	"hosts":          field(list, func(p *Provider) *[]string { return &p.hosts }),

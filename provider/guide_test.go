@@ -14,7 +14,7 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 )
 
-var update = flag.Bool("update", false, "write the catalogue's table into docs/providers.md")
+var update = flag.Bool("update", false, "write docs/catalogue.md")
 
 const guide = "../docs/providers.md"
 
@@ -38,56 +38,104 @@ func part(t *testing.T, text, from, to string) (before, inside, after string) {
 	return before, inside, after
 }
 
-func TestTheGuideListsTheCatalogue(t *testing.T) {
-	const first, last = "TestTheGuideListsTheCatalogue -update` -->\n", "<!-- end of catalogue -->"
-	text := readGuide(t)
-	before, inside, after := part(t, text, first, last)
-	want := table(t)
+const cataloguePage = "../docs/catalogue.md"
+
+func TestTheCataloguesPageIsTheCatalogue(t *testing.T) {
+	want := page(t)
 	if *update {
-		if err := os.WriteFile(guide, []byte(before+first+want+last+after), 0o644); err != nil {
+		if err := os.WriteFile(cataloguePage, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if inside != want {
-		t.Errorf("the table in %s is not the catalogue: run this test with -update", guide)
+	text, err := os.ReadFile(cataloguePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != want {
+		t.Errorf("%s is not the catalogue: run this test with -update", cataloguePage)
 	}
 }
 
-func table(t *testing.T) string {
+// about are the facts that a row of the page shows, by what they are about.
+var about = map[string][]string{
+	"rotation":   {"rotation"},
+	"lifetimes":  {"assumed_lifetime", "idle_expiry", "hard_expiry"},
+	"revocation": {"revoke", "revocation_scope"},
+}
+
+// page is docs/catalogue.md.
+func page(t *testing.T) string {
 	t.Helper()
-	var b strings.Builder
-	b.WriteString("| id | provider | rotation | access token | expiry of the grant | revocation | introspection |\n|---|---|---|---|---|---|---|\n")
-	for _, p := range mustLoad(t).All() {
+	var rows strings.Builder
+	verified := map[string]int{}
+	all := mustLoad(t).All()
+	for _, p := range all {
+		on := map[string]string{}
+		for _, f := range p.Facts() {
+			on[f.Field] = f.On
+		}
 		doubt := func(field, text string) string {
-			if text != "" && (slices.Contains(p.Unverified, field) || slices.Contains(p.Unverified, "all")) {
+			if text != "" && on[field] == "" {
 				return text + "?"
 			}
 			return text
 		}
 		rotation := "nothing to refresh"
 		if p.Refreshes() || p.ID == "generic_oidc" {
-			rotation = doubt("rotation", strings.TrimSpace(string(p.Rotation)+" "+span(p.GracePeriod)))
+			rotation = doubt("rotation", string(p.Rotation))
 		}
-		var expiry []string
-		if p.IdleExpiry > 0 {
-			expiry = append(expiry, doubt("idle_expiry", "idle "+span(p.IdleExpiry)))
-		}
-		if p.HardExpiry > 0 {
-			expiry = append(expiry, doubt("hard_expiry", "hard "+span(p.HardExpiry)))
-		}
-		revocation := "none"
+		revocation := "none known"
 		if p.Revokes() {
 			revocation = doubt("revocation_scope", string(p.RevocationScope))
 		}
-		introspection := ""
-		if p.Introspects() {
-			introspection = doubt("introspect", "yes")
+		latest, kinds := "", 0
+		for kind, fields := range about {
+			day := ""
+			for _, field := range fields {
+				day = max(day, on[field])
+			}
+			if latest = max(latest, day); day != "" {
+				verified[kind]++
+				kinds++
+			}
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", p.ID, p.Name, rotation,
-			doubt("assumed_lifetime", span(p.AssumedLifetime)), strings.Join(expiry, ", "), revocation, introspection)
+		if kinds == len(about) {
+			verified["all three"]++
+		}
+		if latest == "" {
+			latest = "never"
+		} else {
+			verified["some"]++
+		}
+		fmt.Fprintf(&rows, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", p.ID, p.Name, rotation, doubt("grace", span(p.GracePeriod)),
+			doubt("assumed_lifetime", span(p.AssumedLifetime)), doubt("idle_expiry", span(p.IdleExpiry)), doubt("hard_expiry", span(p.HardExpiry)),
+			revocation, latest)
 	}
-	return b.String()
+	return fmt.Sprintf(`# The catalogue
+
+What the worker knows of %d providers. Written by %s from
+[provider/catalogue.yaml](../provider/catalogue.yaml), which has the notes; %s shows each fact of one with the day on
+which it was checked and the vendor's pages that say so. [providers.md](providers.md) explains the words.
+
+| checked against the vendor's own pages | providers |
+|---|---|
+| rotation | %d |
+| a lifetime | %d |
+| revocation | %d |
+| all three | %d |
+| some of them | %d |
+| none of them | %d |
+
+A question mark stands after what nobody has checked. It is read in the careful way: rotation is strict, a revocation ends the
+whole grant. Where a vendor's pages are silent, or could not be had, that is how it stays. "Access token" is the lifetime that
+is assumed where an answer does not say.
+
+| id | provider | rotation | grace | access token | idle end | hard end | a revocation ends | verified on |
+|---|---|---|---|---|---|---|---|---|
+%s`, len(all), "`go test ./provider -run TestTheCataloguesPageIsTheCatalogue -update`", "`tokenworker providers ID`",
+		verified["rotation"], verified["lifetimes"], verified["revocation"], verified["all three"], verified["some"],
+		len(all)-verified["some"], rows.String())
 }
 
 // span writes a duration in its largest whole unit.
@@ -139,7 +187,7 @@ func TestTheGuideExplainsEveryField(t *testing.T) {
 }
 
 func TestTheExampleOfMoreProvidersIsValid(t *testing.T) {
-	for _, name := range []string{"XERO_CLIENT_ID", "ZENDESK_CLIENT_ID", "OKTA_CLIENT_ID", "HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET"} {
+	for _, name := range []string{"XERO_CLIENT_ID", "ZENDESK_CLIENT_ID", "OKTA_CLIENT_ID", "ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET"} {
 		t.Setenv(name, "x")
 	}
 	text, err := os.ReadFile("../docs/examples/providers.yaml")
@@ -157,8 +205,8 @@ func TestTheExampleOfMoreProvidersIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"xero", "zendesk", "okta", "hubspot"} {
-		if p, _ := c.Get(id); !p.Enabled() || !p.Revokes() && id != "zendesk" {
+	for _, id := range []string{"xero", "zendesk", "okta", "zoho"} {
+		if p, _ := c.Get(id); !p.Enabled() || !p.Revokes() {
 			t.Errorf("%s is not ready", id)
 		}
 	}

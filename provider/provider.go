@@ -17,9 +17,11 @@ type Provider struct {
 	Name string
 	Policy
 
-	Notes      string
-	Unverified []string // fields whose values nobody has checked against the vendor's pages; "all" stands for all
-	Sources    []string // where the facts are from
+	Notes   string
+	Sources []string // where its facts are from; see [Provider.Facts]
+
+	claims   map[string]string       // what the entry says of the provider, by field
+	verified map[string]verification // of it: what was checked against the vendor's own pages
 
 	issuer       string // whose metadata names the endpoints that are not configured; empty: no discovery
 	hosts        []string

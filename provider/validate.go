@@ -53,7 +53,7 @@ var answerMembers = []string{
 // validate reports every mistake of a provider, and derives its URL templates.
 func (d *draft) validate() error {
 	p := &d.Provider
-	errs := []error{d.derive(), d.validateIssuer(), d.validatePolicy()}
+	errs := []error{d.derive(), d.validateIssuer(), d.validatePolicy(), d.validateFacts()}
 	mistake := func(wrong bool, field, what string) {
 		if wrong {
 			errs = append(errs, d.errorf(field, "%s", what))
@@ -67,10 +67,6 @@ func (d *draft) validate() error {
 	for name := range p.params {
 		mistake(slices.Contains([]string{p.name("refresh_token"), p.name("client_id"), p.name("client_secret"), "client_assertion",
 			"client_assertion_type"}, name), "params", "a parameter is one that the client sets itself")
-	}
-	for _, name := range p.Unverified {
-		_, known := providerFields[name]
-		mistake(!known && name != "all", "unverified", "a name is not that of a field")
 	}
 	for name := range p.requestNames {
 		mistake(!slices.Contains(requestParams, name), "request_names", "a name is not one of "+strings.Join(requestParams, ", "))

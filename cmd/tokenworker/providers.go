@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -19,8 +20,8 @@ func (a *app) providersCommand() *cli.Command {
 	return &cli.Command{
 		Name: "providers", Usage: "list the providers that the worker knows, or explain the one with ID", ArgsUsage: "[ID]",
 		Category: "Operation",
-		Description: "What nobody has checked against a provider's own pages is named under \"unverified\", and read in the " +
-			"careful way. A provider that is not enabled has no client configured, and is never sent anything.",
+		Description: "With ID it shows each fact of the entry, the day on which it was checked against the vendor's own pages, and those " +
+			"pages. What nobody has checked is named under \"unverified\", and read in the careful way. A provider that is not enabled has no client configured, and is never sent anything.",
 		Flags:        []cli.Flag{providersFlag(&flags.files), jsonFlag(&flags.json)},
 		ArgValidator: anyArguments,
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -38,7 +39,7 @@ func (a *app) providersCommand() *cli.Command {
 			for _, p := range catalogue.All() {
 				v := viewProvider(p)
 				out.row(v, v.ID, v.Name, string(v.Rotation), v.revocation(), strconv.FormatBool(v.Enabled),
-					cellOf(v.Unverified))
+					cellOf(p.Unverified()))
 			}
 			return out.close()
 		},
@@ -50,7 +51,23 @@ func (a *app) explain(catalogue *provider.Catalogue, id string, asJSON bool) err
 	if !ok {
 		return fmt.Errorf("there is no provider %q", id)
 	}
-	return printObject(a.stdout, viewProvider(p), asJSON)
+	v := viewProvider(p)
+	if asJSON {
+		return printObject(a.stdout, v, true)
+	}
+	facts := v.Facts
+	v.Facts, v.Sources = nil, nil // the table below has them
+	if err := printObject(a.stdout, v, false); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(a.stdout); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	out := newListing(a.stdout, false, "FACT", "VALUE", "VERIFIED", "BY")
+	for _, f := range facts {
+		out.row(f, f.Field, cmp.Or(f.Value, "none"), cmp.Or(f.VerifiedOn, "no"), cellOf(f.Sources))
+	}
+	return out.close()
 }
 
 // providerView is what may be seen of a provider: everything but its client's credentials.
@@ -74,7 +91,8 @@ type providerView struct {
 	RateLimit         float64                  `json:"rate_limit,omitempty"` // requests a second
 	Retain            int                      `json:"retain,omitempty"`     // token sets kept
 	ReauthCodes       []string                 `json:"reauth_codes,omitempty"`
-	Unverified        []string                 `json:"unverified,omitempty"` // fields; "all" stands for all
+	Facts             []factView               `json:"facts,omitempty"`
+	Unverified        []string                 `json:"unverified,omitempty"` // fields
 	Notes             string                   `json:"notes,omitempty"`
 	Sources           []string                 `json:"sources,omitempty"`
 }
@@ -86,8 +104,24 @@ func viewProvider(p *provider.Provider) providerView {
 		Revokes: p.Revokes(), RevocationScope: p.RevocationScope, DisconnectScope: p.DisconnectScope, Introspects: p.Introspects(),
 		AssumedLifetime: lengthOf(p.AssumedLifetime), LeadCap: lengthOf(p.LeadCap),
 		IdleExpiry: lengthOf(p.IdleExpiry), HardExpiry: lengthOf(p.HardExpiry), RateLimit: p.RateLimit, Retain: p.Retain,
-		ReauthCodes: p.ReauthCodes(), Unverified: p.Unverified, Notes: p.Notes, Sources: p.Sources,
+		ReauthCodes: p.ReauthCodes(), Facts: viewFacts(p), Unverified: p.Unverified(), Notes: p.Notes, Sources: p.Sources,
 	}
+}
+
+// factView is what an entry says of a provider, and who says so.
+type factView struct {
+	Field      string   `json:"field"`
+	Value      string   `json:"value"`
+	VerifiedOn string   `json:"verified_on,omitempty"`
+	Sources    []string `json:"sources,omitempty"`
+}
+
+func viewFacts(p *provider.Provider) []factView {
+	var facts []factView
+	for _, f := range p.Facts() {
+		facts = append(facts, factView{f.Field, f.Value, f.On, f.Sources})
+	}
+	return facts
 }
 
 // revocation is how far a revocation reaches, if one is possible.
