@@ -1,6 +1,10 @@
 package audit
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokenworker/tokenworker/internal/pull"
+)
 
 // metrics count records and show the chain. No label ever holds an id of a connection.
 type metrics struct {
@@ -9,6 +13,7 @@ type metrics struct {
 	waiting  prometheus.Gauge       // announcements that are not on record yet
 	chained  prometheus.Gauge       // sequence of the newest checkpoint
 	broken   prometheus.Gauge       // 1 while the chain cannot be extended
+	foreign  *prometheus.CounterVec // by stream
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -33,6 +38,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "tokenworker_audit_broken",
 			Help: "1 while the audit trail is broken, so that its chain cannot be extended.",
 		}),
+	}
+	var err error
+	if m.foreign, err = pull.NewForeign(reg); err != nil {
+		return nil, err
 	}
 	for _, c := range []prometheus.Collector{m.records, m.failures, m.waiting, m.chained, m.broken} {
 		if err := reg.Register(c); err != nil {

@@ -26,6 +26,7 @@ const (
 func (t *Trail) recordNotices(ctx context.Context) error {
 	return (&pull.Subscription{
 		JS: t.js, Log: t.cfg.Logger, Stream: streams.Out, Durable: streams.Auditor, Limit: noticesAtOnce, Grace: t.cfg.Grace,
+		Mark: events.MessageIDHeader, Foreign: t.metrics.foreign,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			if err := t.recordNotice(ctx, msg); err != nil {
 				t.cfg.Logger.WarnContext(ctx, "an announcement is not on record yet; trying again", slog.Any("error", err))

@@ -223,6 +223,10 @@ func (w *Worker) Run(ctx context.Context) error {
 			Handle: func(work context.Context, msg jetstream.Msg) error {
 				return w.handle(ctx, work, msg, s.durable, s.read)
 			},
+			Foreign: w.metrics.foreign,
+		}
+		if s.stream == streams.Parked { // what is in the stream of events without an id is a publisher's mistake, and refused
+			sub.Mark = events.StampHeader
 		}
 		g.Go(func() error { return sub.Run(ctx) })
 	}

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokenworker/tokenworker/internal/pull"
 )
 
 // metrics counts what became of deliveries. No label ever holds an id of a connection.
@@ -11,6 +13,7 @@ type metrics struct {
 	deadLetters *prometheus.CounterVec   // by code
 	seconds     *prometheus.HistogramVec // from delivery to settlement, by consumer
 	notErased   prometheus.Counter       // refused messages that were not overwritten and may hold a token in clear
+	foreign     *prometheus.CounterVec   // by stream
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -37,6 +40,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "tokenworker_refused_not_erased_total",
 			Help: "Refused messages that may hold a token in clear and were not overwritten in the stream, for the limit on that or want of the right.",
 		}),
+	}
+	var err error
+	if m.foreign, err = pull.NewForeign(reg); err != nil {
+		return nil, err
 	}
 	for _, c := range []prometheus.Collector{m.deliveries, m.verdicts, m.deadLetters, m.seconds, m.notErased} {
 		if err := reg.Register(c); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// orphansEvery is how often the work queues are searched for orphans.
+// orphansEvery is how often the work queues are searched for orphans and for what is misplaced.
 const orphansEvery = 10 * time.Minute
 
 // sweepOrphans deletes orphans at once and then every ten minutes, until ctx ends.
@@ -33,6 +33,18 @@ func (w *Worker) sweepOrphans(ctx context.Context) {
 			}
 			if err != nil && ctx.Err() == nil {
 				w.cfg.Logger.WarnContext(ctx, "looking for settled messages failed", slog.String("consumer", q.durable),
+					slog.Any("error", err))
+			}
+		}
+		for _, stream := range [...]string{streams.In, streams.Parked, streams.Rescue} { // others let go of everything in time
+			n, err := w.deleteMisplaced(ctx, stream)
+			if n > 0 {
+				w.metrics.foreign.WithLabelValues(stream).Add(float64(n))
+				w.cfg.Logger.WarnContext(ctx, "deleted messages of other streams: somebody has had them delivered there",
+					slog.String("stream", stream), slog.Int("messages", n))
+			}
+			if err != nil && ctx.Err() == nil {
+				w.cfg.Logger.WarnContext(ctx, "looking for messages of other streams failed", slog.String("stream", stream),
 					slog.Any("error", err))
 			}
 		}
@@ -64,6 +76,30 @@ func (w *Worker) deleteOrphans(ctx context.Context, stream, durable string) (del
 			return deleted, fmt.Errorf("deleting a settled message: %w", err)
 		}
 		from = m.Sequence + 1
+	}
+	return deleted, nil
+}
+
+// deleteMisplaced deletes messages that lie in a stream under a subject of another of the worker's. A pull whose reply subject is
+// the stream's puts them there, under their old subject, where no consumer's filter finds them.
+func (w *Worker) deleteMisplaced(ctx context.Context, stream string) (deleted int, err error) {
+	s, err := w.handles.get(ctx, w.js, stream)
+	if err != nil {
+		return 0, fmt.Errorf("looking up stream %s: %w", stream, err)
+	}
+	for _, subject := range streams.Elsewhere(stream) {
+		for ; ; deleted++ {
+			m, err := w.first(ctx, stream, 1, subject)
+			if err != nil {
+				return deleted, err
+			}
+			if m == nil {
+				break
+			}
+			if err := s.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return deleted, fmt.Errorf("deleting a message of another stream: %w", err)
+			}
+		}
 	}
 	return deleted, nil
 }

@@ -1,10 +1,12 @@
 package consumer_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tokenworker/tokenworker/streams"
@@ -85,5 +87,38 @@ func TestAnOriginalThatIsSettledHoldsNoRepeatBack(t *testing.T) {
 	r.acknowledged(seq)
 	if strings.Contains(r.logs.String(), "earlier message") {
 		t.Error("the repeat waited for an original that is settled")
+	}
+}
+
+func TestMessagesOfOtherStreamsAreDeleted(t *testing.T) {
+	r := newRig(t)
+	for stream, subject := range map[string]string{
+		streams.In: "tokens.v1.erase.a", streams.Parked: "tokens.v1.parked.acquired.a.b.c", streams.Rescue: "tokens.v1.rescue.a.b.c",
+	} {
+		_, err := r.js.Publish(t.Context(), "tokens.v1.event.stored.a.b.c", nil)
+		must(t, err)
+		must(t, r.js.Conn().PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+streams.Out+"."+streams.Auditor, subject, []byte(`{"batch": 1}`)))
+		r.eventually("a notice lies in "+stream, func() bool { return r.count(stream) == 1 })
+	}
+	r.start()
+	for _, stream := range []string{streams.In, streams.Parked, streams.Rescue} {
+		r.settled(stream)
+	}
+	if n := r.count(streams.DLQ); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+func TestWhatTheWorkerHasNotParkedIsEndedWithoutADeadLetter(t *testing.T) {
+	r := newRig(t)
+	for i := range 20 { // acknowledgements of a stream, on the subject that somebody named for them
+		m := &nats.Msg{Subject: "tokens.v1.event.stored.a.b.c", Reply: fmt.Sprint("tokens.v1.parked.acquired.a.b.", i)}
+		must(t, r.js.Conn().PublishMsg(m))
+	}
+	r.eventually("the acknowledgements are in the stream", func() bool { return r.count(streams.Parked) == 20 })
+	r.start()
+	r.settled(streams.Parked)
+	if n := r.count(streams.DLQ); n != 0 {
+		t.Errorf("%d dead letters", n)
 	}
 }

@@ -1,6 +1,10 @@
 package rotator
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokenworker/tokenworker/internal/pull"
+)
 
 // metrics counts what the rotator did. No label ever holds an id of a connection.
 type metrics struct {
@@ -10,6 +14,7 @@ type metrics struct {
 	swept       *prometheus.CounterVec // by provider: connections looked at by sweeps
 	sweepErrors *prometheus.CounterVec // by provider: connections that a sweep failed on
 	clockOff    prometheus.Gauge
+	foreign     *prometheus.CounterVec // by stream
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -27,6 +32,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Name: "tokenworker_clock_off_seconds",
 		Help: "By how much this machine's clock may differ from the store's, when a connection was last to be claimed.",
 	})
+	var err error
+	if m.foreign, err = pull.NewForeign(reg); err != nil {
+		return nil, err
+	}
 	for _, c := range []prometheus.Collector{m.refreshes, m.revocations, m.saved, m.swept, m.sweepErrors, m.clockOff} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rotator"
 	"github.com/tokenworker/tokenworker/streams"
@@ -383,6 +385,35 @@ func TestAnAnswerThatCannotBeStoredIsRescued(t *testing.T) {
 	}
 	if got := r.notices(); got != "refreshed" {
 		t.Errorf("announced %q", got)
+	}
+}
+
+// A publisher may have acknowledgements put into the stream, and another version may have put answers there.
+func TestWhatIsNoRescuedSetHoldsNoneUp(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	for i := range 200 {
+		m := &nats.Msg{Subject: fmt.Sprint("tokens.v1.event.stored.a.b.", i), Reply: events.RescueSubject(conn)}
+		must(t, r.js.Conn().PublishMsg(m))
+	}
+	other := tokenworker.Key{OrgID: "acme", ProviderID: conn.ProviderID, CompanyID: "other"}
+	unknown := nats.NewMsg(events.RescueSubject(other))
+	unknown.Data = []byte(`{"version": 2}`)
+	unknown.Header.Set(events.StampHeader, "1/1")
+	_, err := r.js.PublishMsg(t.Context(), unknown)
+	must(t, err)
+	r.acquire(conn)
+	r.advance(50 * time.Minute)
+	r.storeDownAfterTheClaim()
+	do(t, r.rotator("p1"), conn)
+	r.before = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- r.rotator("p2").Run(ctx) }()
+	r.eventually("what another version has put there is left alone", func() bool { return r.count(streams.Rescue) == 1 })
+	cancel()
+	must(t, <-ended)
+	if rec := r.get(conn); rec.Generation != 1 {
+		t.Errorf("generation %d after the replay", rec.Generation)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenworker/tokenworker"
+	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/pull"
 	"github.com/tokenworker/tokenworker/streams"
 )
@@ -31,8 +32,12 @@ func (r *Rotator) Run(ctx context.Context) error {
 	defer func() { <-ticker.Stop().Done() }()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.pull(ctx, streams.Sweep, streams.Sweeper, sweepsAtOnce, r.sweepJob) })
-	g.Go(func() error { return r.pull(ctx, streams.Rescue, streams.Rescuer, rescuesAtOnce, r.replay) })
+	g.Go(func() error {
+		return r.pull(ctx, streams.Sweep, streams.Sweeper, events.MessageIDHeader, sweepsAtOnce, r.sweepJob)
+	})
+	g.Go(func() error {
+		return r.pull(ctx, streams.Rescue, streams.Rescuer, events.StampHeader, rescuesAtOnce, r.replay)
+	})
 	g.Go(func() error { r.unannounced.run(ctx, r.publishOwed); return nil })
 	return g.Wait()
 }
@@ -42,12 +47,13 @@ const (
 	rescuesAtOnce = 8
 )
 
-// pull handles the messages of a durable consumer.
+// pull handles the messages of a durable consumer. Those of the worker's own have the header mark.
 func (r *Rotator) pull(
-	ctx context.Context, stream, durable string, limit int, handle func(context.Context, jetstream.Msg) error,
+	ctx context.Context, stream, durable, mark string, limit int, handle func(context.Context, jetstream.Msg) error,
 ) error {
 	return (&pull.Subscription{
 		JS: r.js, Log: r.cfg.Logger, Stream: stream, Durable: durable, Limit: limit, Grace: r.cfg.Grace,
+		Mark: mark, Foreign: r.metrics.foreign,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			if err := handle(ctx, msg); err != nil {
 				r.cfg.Logger.WarnContext(ctx, "settling a message failed; it comes again", slog.String("consumer", durable),

@@ -82,13 +82,14 @@ type rescue struct {
 
 // rescued is a refresh as the stream keeps it. The token set in it is sealed for the store.
 type rescued struct {
+	Version int                 `json:"version"`
 	Key     string              `json:"key"`
 	Refresh tokenworker.Refresh `json:"refresh"`
 }
 
 // keep returns when the stream has acknowledged.
 func (s *rescue) keep(ctx context.Context, timeout time.Duration, f *tokenworker.Refresh) error {
-	body, err := json.Marshal(rescued{Key: f.Key.String(), Refresh: *f})
+	body, err := json.Marshal(rescued{Version: rescuedVersion, Key: f.Key.String(), Refresh: *f})
 	if err != nil {
 		return fmt.Errorf("encoding a refreshed set: %w", err)
 	}
@@ -103,7 +104,8 @@ func (s *rescue) keep(ctx context.Context, timeout time.Duration, f *tokenworker
 	return nil
 }
 
-// has reports whether a successor of the set waits in the stream. The stream is asked at its leader.
+// has reports whether a successor of the set waits in the stream, or may: what another version has put there for an event is
+// not to be read. The stream is asked at its leader.
 func (s *rescue) has(ctx context.Context, k tokenworker.Key, from tokenworker.Fence) (bool, error) {
 	stream, err := s.js.Stream(ctx, streams.Rescue)
 	if err != nil {
@@ -116,18 +118,22 @@ func (s *rescue) has(ctx context.Context, k tokenworker.Key, from tokenworker.Fe
 		} else if err != nil {
 			return false, fmt.Errorf("looking into the rescue stream: %w", err)
 		}
-		if f, err := readRescued(msg.Data); err == nil && f.From == from {
+		f, err := readRescued(msg.Data)
+		if err == nil && f.From == from || err != nil && msg.Header.Get(events.StampHeader) == from.Stamp.String() {
 			return true, nil
 		}
 		seq = msg.Sequence + 1
 	}
 }
 
-var errRescued = errors.New("not a rescued refresh")
+// rescuedVersion is that of the form. Another version's is kept for workers that know it.
+const rescuedVersion = 1
+
+var errRescued = errors.New("not a rescued refresh of this version")
 
 func readRescued(body []byte) (*tokenworker.Refresh, error) {
 	var w rescued
-	if json.Unmarshal(body, &w) != nil {
+	if json.Unmarshal(body, &w) != nil || w.Version != rescuedVersion {
 		return nil, errRescued
 	}
 	k, err := tokenworker.ParseKey(w.Key)
@@ -137,22 +143,39 @@ func readRescued(body []byte) (*tokenworker.Refresh, error) {
 	return &w.Refresh, nil
 }
 
-// replay commits what waits in the rescue stream.
+// replay commits what waits in the rescue stream. What waits any longer is given back, so that it holds nobody else up: the
+// consumer has no bound on how many may wait.
 func (r *Rotator) replay(ctx context.Context, msg jetstream.Msg) error {
 	f, err := readRescued(msg.Data())
 	if err != nil {
-		r.cfg.Logger.ErrorContext(ctx, "the rescue stream holds something else; it is left there", slog.String("subject", msg.Subject()))
-		return msg.NakWithDelay(time.Hour)
+		r.cfg.Logger.ErrorContext(ctx, "a rescued set is of a version that this worker does not know; it is kept for one that does",
+			slog.String("subject", msg.Subject()))
+		return msg.NakWithDelay(unknownRetry)
 	}
+	again := func() error { return msg.NakWithDelay(rescueDelay(msg)) }
 	next, verdict, err := r.commit(ctx, tokenworker.Record{Key: f.Key}, f)
 	if err != nil || verdict == tokenworker.Full {
-		return msg.NakWithDelay(rescueRetry)
+		return again()
 	}
 	r.metrics.saved.WithLabelValues("replay", verdict.String()).Inc()
 	if err := r.announceOwn(ctx, next, f.Attempt); err != nil {
-		return msg.NakWithDelay(rescueRetry)
+		return again()
 	}
 	return msg.Ack()
 }
 
-const rescueRetry = 5 * time.Second
+// Delays until what waits in the rescue stream is tried again; those of rescued sets double from first to last.
+const (
+	firstRescue, lastRescue = 5 * time.Second, time.Minute
+	unknownRetry            = 10 * time.Minute
+)
+
+func rescueDelay(msg jetstream.Msg) time.Duration {
+	delay := firstRescue
+	if meta, err := msg.Metadata(); err == nil {
+		for n := uint64(1); n < meta.NumDelivered && delay < lastRescue; n++ {
+			delay *= 2
+		}
+	}
+	return min(delay, lastRescue)
+}

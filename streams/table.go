@@ -191,7 +191,7 @@ func refreshing(replicas int) []stream {
 				setting{"DenyDelete", false, "an erasure deletes the messages of a connection"},
 			),
 			consumers: []consumer{
-				pull(Rescuer, "Commits what was rescued.", "tokens.v1.rescue.>", 10_000),
+				pull(Rescuer, "Commits what was rescued.", "tokens.v1.rescue.>", -1),
 			},
 		},
 		{
@@ -222,6 +222,9 @@ func pull(name, purpose, filter string, maxAckPending int) consumer {
 	}
 	if name == ParkedRetry {
 		why = "every parked event is pending while it waits for its next try; one organization's must not block another's"
+	}
+	if name == Rescuer {
+		why = "no bound: an answer that has to wait, for a worker of another version say, must not block another"
 	}
 	return consumer{name, purpose, []setting{
 		{"FilterSubject", filter, "consumers of a work queue must not overlap"},

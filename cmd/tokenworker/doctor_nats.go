@@ -98,6 +98,11 @@ func examineStreams(ctx context.Context, t *target) []finding {
 	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked, streams.Rescue, streams.Sweep, streams.Audit} {
 		if s, err := js.Stream(ctx, name); err == nil {
 			fs = append(fs, examineStream(name, s.CachedInfo())...)
+			if n, err := streams.Misplaced(ctx, s); err == nil && n > 0 {
+				fs = append(fs, finding{warn, fmt.Sprintf("stream %s: %s of other streams", name, count(int(n), "message", "messages")), //nolint:gosec // fits
+					"somebody who may pull had them delivered there; workers delete them from " + streams.In + ", " + streams.Parked +
+						" and " + streams.Rescue + ", elsewhere they go with their age"})
+			}
 		}
 	}
 	if replicas < t.replicas() {

@@ -92,7 +92,7 @@ func workerNeeds() []string {
 	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ, streams.Out} {
 		needs = append(needs, "$JS.API.STREAM.MSG.GET."+name)
 	}
-	for _, name := range []string{streams.In, streams.Parked} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
 		needs = append(needs, "$JS.API.STREAM.MSG.DELETE."+name)
 	}
 	for _, stream := range workerConsumers() {
@@ -111,10 +111,10 @@ func pullSubject(stream, durable string) string {
 }
 
 // workerExcess are subjects that no worker publishes on, by which whoever steals its credentials could do more harm than by
-// what it needs: deleting from the two streams whose messages it settles is among that (SECURITY.md).
+// what it needs: deleting from streams whose messages it settles is among that (SECURITY.md).
 func workerExcess() []string {
 	return append(sharedExcess(), // drop what was said, or kept
-		"$JS.API.STREAM.MSG.DELETE."+streams.Out, "$JS.API.STREAM.MSG.DELETE."+streams.DLQ, "$JS.API.STREAM.MSG.DELETE."+streams.Rescue)
+		"$JS.API.STREAM.MSG.DELETE."+streams.Out, "$JS.API.STREAM.MSG.DELETE."+streams.DLQ)
 }
 
 // sharedExcess are subjects that nobody of `tokenworker run` publishes on.

@@ -92,7 +92,7 @@ func publishing() []row {
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_PARKED", []string{worker, eraser}},
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_OUT", []string{eraser}},
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_DLQ", []string{eraser}},
-		{"$JS.API.STREAM.MSG.DELETE.TOKENS_RESCUE", []string{eraser}},
+		{"$JS.API.STREAM.MSG.DELETE.TOKENS_RESCUE", []string{worker, eraser}},
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_SWEEP", nil},
 		{"$JS.API.STREAM.MSG.DELETE.TOKENS_AUDIT", nil},
 		{"$JS.API.DIRECT.GET.TOKENS_OUT.tokens.v1.event.stored.acme.google.1", nil}, // it would put any message anywhere

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Subscription pulls the messages of one durable consumer and handles them. All fields are required.
+// Subscription pulls the messages of one durable consumer and handles them. All fields are required but the last two.
 type Subscription struct {
 	JS      jetstream.JetStream
 	Log     *slog.Logger
@@ -25,6 +26,11 @@ type Subscription struct {
 
 	// Handle handles and settles one message. Its context outlives Run's by the grace. An error ends Run.
 	Handle func(ctx context.Context, msg jetstream.Msg) error
+
+	// Mark is a header that every message of the worker's own has in the stream. One without it is terminated and counted in
+	// Foreign. Default: all are handled.
+	Mark    string
+	Foreign *prometheus.CounterVec // see [NewForeign]
 
 	inFlight inFlight
 }
@@ -145,7 +151,7 @@ func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-ch
 	failed := false
 	for more := true; more; msg, more = <-pulls {
 		if !failed {
-			if err := s.Handle(ctx, msg); err != nil {
+			if err := s.handleOwn(ctx, msg); err != nil {
 				failed = true
 				fail(err)
 			}
