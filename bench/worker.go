@@ -86,6 +86,7 @@ type idle struct{}
 
 func (idle) Do(context.Context, tokenworker.Key, bool) error                    { return nil }
 func (idle) SiblingsUntil(string) time.Time                                     { return time.Time{} }
+func (idle) Expect(tokenworker.Key, time.Time)                                  {}
 func (idle) LookBack(context.Context, tokenworker.Key, tokenworker.Stamp) error { return nil }
 
 // epoch is that of the stream of events.

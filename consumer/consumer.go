@@ -46,6 +46,9 @@ type Refresher interface {
 	// them all with one; zero elsewhere.
 	SiblingsUntil(providerID string) time.Time
 
+	// Expect is told of a set that was stored and when it is due. It does not block.
+	Expect(k tokenworker.Key, due time.Time)
+
 	// LookBack looks, before an acquisition is acknowledged, whether its siblings' disconnects concern it.
 	LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error
 }

@@ -217,6 +217,9 @@ func (w *Worker) acquire(
 		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)
 	}
 	verdict, err := w.store.Acquire(ctx, a)
+	if verdict == tokenworker.Applied {
+		w.rotator.Expect(e.Key, a.DueAt)
+	}
 	return verdict, details, err
 }
 

@@ -159,6 +159,8 @@ func (f refresher) Ask(_ context.Context, k tokenworker.Key) (string, error) {
 
 func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }
 
+func (f refresher) Expect(tokenworker.Key, time.Time) {}
+
 func (f refresher) LookBack(_ context.Context, k tokenworker.Key, _ tokenworker.Stamp) error {
 	_, err := fmt.Fprintf(&f.lookedBack, "%s\n", k)
 	return err
