@@ -77,6 +77,10 @@ type Policy struct {
 	// (gitlab.com/gitlab-org/gitlab/-/issues/372358). Otherwise they live to their own end.
 	RefreshEndsAccess bool
 
+	// RefreshWindow refuses a refresh while the latest access token lives longer than this, as Exact Online does, which takes
+	// one in its last 30 seconds or later. Zero: at any time.
+	RefreshWindow time.Duration
+
 	// AccessLifetime is how long an access token lives. Default: one hour.
 	AccessLifetime time.Duration
 
@@ -224,7 +228,7 @@ func (p Policy) validate() error {
 	default:
 		return fmt.Errorf("unknown reach of a revocation %q", p.Revocation)
 	}
-	if p.AccessLifetime < time.Second || p.IdleLifetime < 0 || p.GrantLifetime < 0 {
+	if p.AccessLifetime < time.Second || p.RefreshWindow < 0 || p.IdleLifetime < 0 || p.GrantLifetime < 0 {
 		return errors.New("a lifetime is negative, or an access token's below a second")
 	}
 	return nil

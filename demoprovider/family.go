@@ -132,6 +132,16 @@ func (f *family) isLiveAccess(t *accessToken, now time.Time) bool {
 	return t != nil && f.revoked == "" && !t.revoked && now.Before(t.expires)
 }
 
+// lives is how long the access token that lives longest will.
+func (f *family) lives(now time.Time) (longest time.Duration) {
+	for _, t := range f.access.all() {
+		if f.isLiveAccess(t, now) {
+			longest = max(longest, t.expires.Sub(now))
+		}
+	}
+	return longest
+}
+
 // revoke ends the whole family, once.
 func (f *family) revoke(why Fate, now time.Time) bool {
 	if f.revoked != "" {

@@ -178,6 +178,19 @@ func TestAPolicyDecidesOnEveryPost(t *testing.T) {
 	}
 }
 
+func TestARefreshIsTakenInItsWindowAlone(t *testing.T) {
+	r := start(t, demoprovider.Policy{RefreshWindow: 30 * time.Second})
+	token := r.mustGrant("s").RefreshToken
+	r.Advance(time.Hour - 31*time.Second)
+	if got := r.refresh(token); got.status != http.StatusBadRequest || got.Error != "invalid_request" {
+		t.Fatalf("too early: %d %s", got.status, got.body)
+	}
+	r.Advance(time.Second)
+	token = r.mustRefresh(token).RefreshToken
+	r.Advance(2 * time.Hour)
+	r.mustRefresh(token)
+}
+
 func TestAnAccessTokenLivesAsLongAsItsPolicySays(t *testing.T) {
 	for _, c := range []struct {
 		name    string

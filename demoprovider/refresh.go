@@ -61,6 +61,9 @@ func (s *Server) refreshFamily(client *Client, req request) answer {
 		s.noteGrace(req.posting)
 		number = s.again(f, t, number, now)
 	case rulingFresh:
+		if window := f.client.Policy.RefreshWindow; window > 0 && f.lives(now) > window {
+			return oauthError(http.StatusBadRequest, invalidRequest)
+		}
 		t.used = now
 		if f.client.Policy.Rotation != Static && !req.keeps {
 			number = s.rotate(f, number, now)

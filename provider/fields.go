@@ -32,6 +32,7 @@ var providerFields = map[string]setter{
 
 	"rotation":                   field(word(Strict, Grace, Static), func(p *Provider) *Rotation { return &p.Rotation }),
 	"grace":                      field(duration, func(p *Provider) *time.Duration { return &p.GracePeriod }),
+	"refresh_ends_access":        field(boolean, func(p *Provider) *bool { return &p.refreshEndsAccess }),
 	"false_invalid_grant":        field(boolean, func(p *Provider) *bool { return &p.FalseInvalidGrant }),
 	"assumed_lifetime":           field(duration, func(p *Provider) *time.Duration { return &p.AssumedLifetime }),
 	"assumed_lifetime_overrides": field(boolean, func(p *Provider) *bool { return &p.lifetimeOverrides }),

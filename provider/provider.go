@@ -36,6 +36,9 @@ type Provider struct {
 	reauthCodes  []string
 	clientCodes  []string // what it says when the client is not who it says
 
+	// refreshEndsAccess says that a refresh ends the access token before it, so that readers who hold it meet a 401.
+	refreshEndsAccess bool
+
 	expiresInUnit     lifetimeUnit  // empty: seconds
 	longestLifetime   time.Duration // of an access token; what goes beyond it is not believed; 0: the default
 	lifetimeOverrides bool          // AssumedLifetime counts whatever an answer says
