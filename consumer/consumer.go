@@ -110,7 +110,7 @@ type Config struct {
 	// when that is durable; with an error the request is delivered again. Default: they are not on record.
 	Record func(context.Context, tokenworker.AuditEntry) error
 
-	// Deliveries handled at once, each; default 64, 16, 64, 2, 4, 4.
+	// Deliveries handled at once, each; default 64, 16, 64, 2, 16, 16.
 	Acquired, Disconnects, Refreshes, Erasures, Replays, Parked int
 
 	Deadline time.Duration // for handling one delivery, but for requests to erase, which take what they take; default 45 s
@@ -128,8 +128,8 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Disconnects, 16)
 	setDefault(&c.Refreshes, 64)
 	setDefault(&c.Erasures, 2)
-	setDefault(&c.Replays, 4)
-	setDefault(&c.Parked, 4)
+	setDefault(&c.Replays, 16)
+	setDefault(&c.Parked, 16)
 	setDefault(&c.Deadline, 45*time.Second)
 	setDefault(&c.Grace, 25*time.Second)
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
@@ -176,6 +176,7 @@ type Worker struct {
 	rotator Refresher
 	metrics *metrics
 	stored  storedProviders
+	asking  asking
 	handles handles
 	wiper   wipe.Wiper
 	holds   atomic.Pointer[hold]

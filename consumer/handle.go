@@ -193,8 +193,14 @@ func (w *Worker) acquire(
 	if err != nil {
 		return 0, tokenworker.Details{}, err
 	}
-	if set, err = w.cfg.VerifyIDToken(ctx, e.Key, set, e.Time); err != nil {
-		return 0, tokenworker.Details{}, providerError(err)
+	if !set.IDToken.IsEmpty() {
+		err = w.asking.do(ctx, e.Key.ProviderID, func() (err error) {
+			set, err = w.cfg.VerifyIDToken(ctx, e.Key, set, e.Time)
+			return err
+		})
+		if err != nil {
+			return 0, tokenworker.Details{}, err
+		}
 	}
 	set.Nonce = ""
 	details := set.Details()

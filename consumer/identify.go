@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
@@ -28,6 +30,52 @@ func providerError(err error) error {
 	return fmt.Errorf("%w: %w", errProvider, err)
 }
 
+const (
+	// askedAtOnce is how many deliveries may be waiting for one provider. It has no more requests under way at once anyway
+	// (package rotator), and one that answers nothing holds no more of the handlers that all providers share.
+	askedAtOnce = 8
+
+	// patience is how long a delivery waits to be one of them before it is parked.
+	patience = 200 * time.Millisecond
+)
+
+// asking keeps each provider to its share of the handlers.
+type asking struct {
+	mu    sync.Mutex
+	slots map[string]chan struct{} // by provider; knowProvider has let them pass, so they are few
+}
+
+func (a *asking) of(id string) chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.slots == nil {
+		a.slots = make(map[string]chan struct{})
+	}
+	if a.slots[id] == nil {
+		a.slots[id] = make(chan struct{}, askedAtOnce)
+	}
+	return a.slots[id]
+}
+
+// do asks a provider, unless too many deliveries are waiting for it already.
+func (a *asking) do(ctx context.Context, id string, ask func() error) error {
+	slots := a.of(id)
+	waiting := time.NewTimer(patience)
+	defer waiting.Stop()
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-waiting.C:
+		return fmt.Errorf("%w: %d deliveries are waiting for it", errProvider, askedAtOnce)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ask(); err != nil {
+		return providerError(err)
+	}
+	return nil
+}
+
 // identify asks the provider which company an acquired event without one is about, and returns the event under its full key.
 // It stays the event that it is: its id, and its place in the order, are those with which it entered the stream.
 func (w *Worker) identify(ctx context.Context, e *events.Event) (*events.Event, error) {
@@ -38,9 +86,13 @@ func (w *Worker) identify(ctx context.Context, e *events.Event) (*events.Event, 
 	if err != nil {
 		return nil, err
 	}
-	id, err := w.cfg.Identify(ctx, e.Key, e.EventID(), set)
+	var id Identity
+	err = w.asking.do(ctx, e.Key.ProviderID, func() (err error) {
+		id, err = w.cfg.Identify(ctx, e.Key, e.EventID(), set)
+		return err
+	})
 	if err != nil {
-		return nil, providerError(err)
+		return nil, err
 	}
 	named, err := e.Identified(id.CompanyID, completed(set, id))
 	switch refusal := events.Code(""); {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,4 +222,24 @@ func TestWhatAProviderDoesNotIdentifyIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAProviderThatHangsHoldsNoOthersAcquisitions(t *testing.T) {
+	r, back := newRig(t), make(chan struct{})
+	const hanging = 100
+	for i := range hanging {
+		r.publish(r.acquired(unnamed, fmt.Sprint("hanging-", i), time.Now()))
+	}
+	r.publish(r.acquired(acme, "another", time.Now()))
+	var asked atomic.Int64
+	r.start(identifying(&asked, func(try int64, set tokenworker.TokenSet) (consumer.Identity, error) {
+		<-back
+		return itsCompany(try, set)
+	}))
+	r.eventually("another provider's event is stored", func() bool { return r.token(acme) == "another" })
+	if n := asked.Load(); n == 0 || n > 8 {
+		t.Errorf("%d deliveries wait for the provider", n)
+	}
+	close(back)
+	r.settled(streams.In)
 }

@@ -45,6 +45,7 @@ type cause struct {
 type limit struct {
 	slots   chan struct{}
 	asked   chan struct{} // one for each refresh on request
+	sweeps  chan struct{} // one for each sweep of a shard
 	rate    *rate.Limiter
 	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
 
@@ -68,6 +69,7 @@ func (l *limits) of(id string, p provider.Policy) *limit {
 	made := &limit{
 		slots:   make(chan struct{}, concurrency),
 		asked:   make(chan struct{}, askedAtOnce),
+		sweeps:  make(chan struct{}, sweepsOfOne),
 		rate:    rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
 		failing: make(map[cause]struct{}),
 	}

@@ -52,7 +52,10 @@ func (r *Rotator) Run(ctx context.Context) error {
 }
 
 const (
-	sweepsAtOnce  = 8
+	// sweepsAtOnce are all sweeps under way in a process, sweepsOfOne those of one provider: one whose answers are slow, or do not
+	// come, leaves room for the others.
+	sweepsAtOnce  = 64
+	sweepsOfOne   = 4
 	rescuesAtOnce = 8
 )
 

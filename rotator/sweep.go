@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -127,11 +128,22 @@ func (f *failureCount) err() error {
 	return f.last
 }
 
+// nextSweep is when a shard is offered again whose provider has enough sweeps under way here.
+const nextSweep = time.Second
+
 // sweepJob handles one message of the sweep stream.
 func (r *Rotator) sweepJob(ctx context.Context, msg jetstream.Msg) error {
 	id, shard, err := events.ParseSweepSubject(msg.Subject())
 	if err != nil {
 		return msg.Term()
+	}
+	policy, _ := r.providers.Policy(id)
+	sweeps := r.limits.of(id, policy).sweeps
+	select {
+	case sweeps <- struct{}{}:
+		defer func() { <-sweeps }()
+	default:
+		return msg.NakWithDelay(nextSweep)
 	}
 	if _, err := r.Sweep(ctx, id, shard); err != nil {
 		r.cfg.Logger.WarnContext(ctx, "a sweep did not finish", slog.String("provider", id), slog.Int("shard", shard), slog.Any("error", err))
