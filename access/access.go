@@ -48,7 +48,8 @@ type Config struct {
 	Rate int
 
 	// AtOnce bounds the requests under way; default 10,000. What comes on top is answered as unavailable. Of these each
-	// caller may have a tenth; what it asks on top is answered as rate-limited.
+	// caller may have a tenth; what it asks on top is answered as rate-limited. So many may wait for one provider, too; who comes
+	// on top gets the token that still works, if there is one, without a wait.
 	AtOnce int
 
 	// Wait bounds a read, three quarters of which are for the store and a refresh; default 10 s.
@@ -122,7 +123,8 @@ type Service struct {
 	refresher Refresher
 	limits    *limits
 	doubts    *limits // on asking providers about tokens, by connection
-	shares    *shares
+	shares    *shares // of what is under way, by caller
+	waits     *shares // of that what waits for a refresh, by provider
 	metrics   *metrics
 	slots     chan struct{} // one is taken by each request under way
 	hands     *hands
@@ -144,7 +146,7 @@ func New(cfg Config, store Store, sealer Sealer, refresher Refresher) (*Service,
 		cfg: cfg, sealer: sealer, refresher: refresher,
 		looks:  looks{store: store, limit: cfg.Wait, under: make(map[tokenworker.Key]*line)},
 		limits: newLimits(rate.Limit(cfg.Rate), cfg.Rate), doubts: newLimits(rate.Every(refusedAgain), 1),
-		shares: newShares(max(1, cfg.AtOnce/10)), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
+		shares: newShares(max(1, cfg.AtOnce/10)), waits: newShares(max(1, cfg.AtOnce/10)), metrics: m, slots: make(chan struct{}, cfg.AtOnce),
 		hands: newHands(),
 	}, nil
 }

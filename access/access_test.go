@@ -302,7 +302,9 @@ func TestACallerWhoseProviderHangsLeavesRoomForOthers(t *testing.T) {
 	}
 	r.eventually("both wait", func() bool { return r.service.UnderWay() == 2 })
 	r.expectCode(events.GetRateLimited)
-	r.expect("canary-access-0", func(q *events.GetRequest) { q.Caller = "billing" })
+	billing := func(q *events.GetRequest) { q.Caller = "billing" }
+	r.expect("canary-access-0", billing)
+	r.expectCode(events.GetUnavailable, refused(fence), billing) // no third waits for that provider
 	close(release)
 	hanging.Wait()
 	r.expect("canary-access-1")

@@ -51,31 +51,32 @@ func (l *limits) forget(now time.Time) (some bool) {
 	return some
 }
 
-// shares keeps each caller to its share of what may be under way, so that one whose reads all hang leaves room for others.
+// shares keeps each caller, or provider, to its share of what may be under way, so that one whose reads all hang leaves room for
+// others.
 type shares struct {
 	limit int
 
-	mu       sync.Mutex
-	byCaller map[string]int
+	mu sync.Mutex
+	of map[string]int
 }
 
-func newShares(limit int) *shares { return &shares{limit: limit, byCaller: make(map[string]int)} }
+func newShares(limit int) *shares { return &shares{limit: limit, of: make(map[string]int)} }
 
-// enter reports whether the caller may have one request more under way, which leave ends.
-func (s *shares) enter(caller string) bool {
+// enter reports whether whoever has the name may have one request more under way, which leave ends.
+func (s *shares) enter(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byCaller[caller] >= s.limit {
+	if s.of[name] >= s.limit {
 		return false
 	}
-	s.byCaller[caller]++
+	s.of[name]++
 	return true
 }
 
-func (s *shares) leave(caller string) {
+func (s *shares) leave(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byCaller[caller]--; s.byCaller[caller] == 0 {
-		delete(s.byCaller, caller)
+	if s.of[name]--; s.of[name] == 0 {
+		delete(s.of, name)
 	}
 }

@@ -178,8 +178,13 @@ func (h held) satisfies(q *events.GetRequest, now time.Time) bool {
 }
 
 // successor has the record's set replaced, and waits for that within ctx. All who ask for the successor of a set share one
-// refresh, and one wait where another process is at it. It is false when nothing has come of it.
+// refresh, and one wait where another process is at it. It is false when nothing has come of it, and when too many wait for the
+// provider already: one that answers nothing holds no more of the reads that may be under way.
 func (s *Service) successor(ctx context.Context, rec tokenworker.Record) (tokenworker.Record, bool) {
+	if !s.waits.enter(rec.Key.ProviderID) {
+		return tokenworker.Record{}, false
+	}
+	defer s.waits.leave(rec.Key.ProviderID)
 	name := rec.Key.String() + "\n" + rec.Stamp.String() + "\n" + strconv.FormatUint(rec.Generation, 10)
 	done := s.flights.DoChan(name, func() (any, error) {
 		s.flying.Add(1)

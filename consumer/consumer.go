@@ -177,6 +177,7 @@ type Worker struct {
 	metrics *metrics
 	stored  storedProviders
 	asking  asking
+	turns   turns
 	handles handles
 	wiper   wipe.Wiper
 	holds   atomic.Pointer[hold]

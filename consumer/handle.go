@@ -222,6 +222,11 @@ func (w *Worker) acquire(
 	if !policy.Static {
 		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)
 	}
+	end, err := w.turns.take(ctx, e.Key)
+	if err != nil {
+		return 0, details, err
+	}
+	defer end()
 	verdict, err := w.store.Acquire(ctx, a)
 	if verdict == tokenworker.Applied {
 		w.rotator.Expect(e.Key, a.DueAt)
@@ -240,6 +245,11 @@ func (w *Worker) open(ctx context.Context, e *events.Event) (tokenworker.TokenSe
 
 // disconnect stops what the store holds from being served, and returns how many sets wait to be revoked.
 func (w *Worker) disconnect(ctx context.Context, ev tokenworker.Event) (tokenworker.Verdict, int, error) {
+	end, err := w.turns.take(ctx, ev.Key)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer end()
 	verdict, err := w.store.Disconnect(ctx, &tokenworker.Disconnection{
 		Event: ev, SiblingsUntil: w.rotator.SiblingsUntil(ev.Key.ProviderID),
 	})
