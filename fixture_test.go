@@ -31,6 +31,14 @@ func event(seq uint64) tokenworker.Event {
 
 func stamp(seq uint64) tokenworker.Stamp { return tokenworker.Stamp{Epoch: 1, Sequence: seq} }
 
+// listed are sealed sets on the revoke list.
+func listed(sets ...[]byte) (all []tokenworker.Listed) {
+	for _, set := range sets {
+		all = append(all, tokenworker.Listed{Sealed: set})
+	}
+	return all
+}
+
 func sealed(seq uint64) []byte { return fmt.Appendf(nil, "set of %d", seq) }
 
 func fingerprint(n byte) tokenworker.Fingerprint { return tokenworker.Fingerprint{n} }
@@ -49,6 +57,11 @@ func acquisition(seq uint64, edits ...func(*tokenworker.Acquisition)) *tokenwork
 func keep(a *tokenworker.Acquisition) { a.KeepRevocations = true }
 
 func neverDue(a *tokenworker.Acquisition) { a.DueAt = time.Time{} }
+
+// spends names the refresh token of the set.
+func spends(n byte) func(*tokenworker.Acquisition) {
+	return func(a *tokenworker.Acquisition) { a.Spendable = fingerprint(n) }
+}
 
 // checkAt is when nothing that was revoked before the acquisition can still reach its grant.
 func checkAt(at time.Time) func(*tokenworker.Acquisition) {
@@ -73,7 +86,7 @@ func revoking(seq uint64, edits ...func(*tokenworker.Record)) *tokenworker.Recor
 	d := disconnection(seq)
 	return edited(tokenworker.Record{
 		Key: testKey, Status: tokenworker.Disconnecting, Fence: tokenworker.Fence{Stamp: d.Stamp}, Entered: d.Entered,
-		Disconnected: d.Stamp, RevokeAt: d.Entered, RevokeSince: d.Entered, Revoke: [][]byte{sealed(1)},
+		Disconnected: d.Stamp, RevokeAt: d.Entered, RevokeSince: d.Entered, Revoke: listed(sealed(1)),
 		Seen: []tokenworker.EventID{d.ID},
 	}, edits...)
 }
@@ -107,13 +120,27 @@ func lastDisconnect(seq uint64) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) { r.Disconnected = stamp(seq) }
 }
 
+// spent are refresh tokens that events brought and that may be spent.
 func spent(n ...byte) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) {
 		for _, b := range n {
-			r.Spent = append(r.Spent, fingerprint(b))
+			r.Acquired = append(r.Acquired, fingerprint(b))
 		}
 	}
 }
+
+// attempted notes an attempt at such a token.
+func attempted(attempt, token byte, edits ...func(*tokenworker.Attempt)) func(*tokenworker.Record) {
+	return func(r *tokenworker.Record) {
+		a := tokenworker.Attempt{ID: tokenworker.AttemptID{attempt}, Token: fingerprint(token), Sole: true}
+		for _, edit := range edits {
+			edit(&a)
+		}
+		r.Attempts = append(r.Attempts, a)
+	}
+}
+
+func notSole(a *tokenworker.Attempt) { a.Sole = false }
 
 func claimed(attempt byte) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) { r.Claim = &tokenworker.Claim{Attempt: tokenworker.AttemptID{attempt}} }
@@ -160,7 +187,7 @@ func reauthRequired(r *tokenworker.Record) { r.Status = tokenworker.ReauthRequir
 func waiting(n uint64) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) {
 		for i := range n {
-			r.Revoke = append(r.Revoke, sealed(100+i))
+			r.Revoke = append(r.Revoke, listed(sealed(100+i))...)
 		}
 		if r.RevokeAt.IsZero() {
 			r.RevokeAt, r.RevokeSince = entered(2), entered(2)
@@ -202,7 +229,8 @@ func (tc verdictCase) run(t *testing.T) {
 }
 
 func clone(r tokenworker.Record) tokenworker.Record {
-	r.Seen, r.Spent, r.Revoke = slices.Clone(r.Seen), slices.Clone(r.Spent), slices.Clone(r.Revoke)
+	r.Seen, r.Revoke = slices.Clone(r.Seen), slices.Clone(r.Revoke)
+	r.Acquired, r.Spent, r.Attempts = slices.Clone(r.Acquired), slices.Clone(r.Spent), slices.Clone(r.Attempts)
 	r.Claim, r.Revoking, r.Owed = copied(r.Claim), copied(r.Revoking), slices.Clone(r.Owed)
 	return r
 }

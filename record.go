@@ -18,7 +18,8 @@ const (
 	MaxSealedBytes = 64 << 10 // a sealed token set
 	UsualSeen      = 64       // event ids remembered before any that is no longer needed is forgotten
 	MaxSeen        = 1024     // event ids remembered at most: of so many events within the window no repeat is taken for news
-	MaxSpent       = 16       // fingerprints of spent refresh tokens remembered
+	MaxAcquired    = 64       // spent refresh tokens remembered that events brought
+	MaxSpent       = 16       // and that refreshes brought
 	MaxRetain      = 20       // token sets kept beside a record
 	MaxRevoke      = 4        // sealed sets waiting for revocation beside a current one; without one, one more
 )
@@ -102,19 +103,27 @@ func NewEventID(source, id string, t time.Time) EventID {
 	return EventID{[16]byte(sum[:16]), t.Unix()}
 }
 
-// Fingerprint stands for a refresh token that may have been spent. Refresh tokens cannot be guessed (RFC 6749 section
-// 10.10), so it gives nothing away. The zero Fingerprint stands for no token.
-type Fingerprint [32]byte
+// Fingerprint stands for a token of a connection. Tokens cannot be guessed (RFC 6749 section 10.10), so it gives nothing away.
+// The zero Fingerprint stands for no token.
+type Fingerprint [16]byte
 
-// NewFingerprint is SHA-256 over a label, the connection and the refresh token; zero for an empty token.
-func NewFingerprint(k Key, refreshToken Secret) Fingerprint {
-	if refreshToken.IsEmpty() {
+// NewFingerprint is the first half of SHA-256 over a label, the connection and the token; zero for an empty token.
+func NewFingerprint(k Key, token Secret) Fingerprint {
+	if token.IsEmpty() {
 		return Fingerprint{}
 	}
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "tokenworker/fingerprint/v1\n%s\n", k)
-	h.Write(refreshToken.Reveal())
-	return Fingerprint(h.Sum(nil))
+	h.Write(token.Reveal())
+	return Fingerprint(h.Sum(nil)[:len(Fingerprint{})])
+}
+
+// Fingerprint stands for the token by which the set is revoked: its refresh token or, where there is none, its access token.
+func (t TokenSet) Fingerprint(k Key) Fingerprint {
+	if t.RefreshToken.IsEmpty() {
+		return NewFingerprint(k, t.AccessToken)
+	}
+	return NewFingerprint(k, t.RefreshToken)
 }
 
 // AttemptID names one attempt to change a record, so that a write whose reply was lost is recognized as one's own.
@@ -137,6 +146,21 @@ type Claim struct {
 	At         time.Time // when the token may first have been posted
 	Until      time.Time // by then the owner has given up or died
 	LastResort bool      // an earlier attempt of the same set was unresolved, and still is
+}
+
+// Attempt is what the fingerprint of a spent refresh token bears: the latest attempt at that token, as long as its end may
+// still take the fingerprint back.
+type Attempt struct {
+	ID    AttemptID
+	Token Fingerprint
+	Sole  bool      // there was no other attempt at the token
+	Until time.Time // the end of its claim
+}
+
+// Listed is a token set that waits for its revocation.
+type Listed struct {
+	Sealed []byte      // it names its fence in its header
+	Token  Fingerprint // as in [Record]
 }
 
 // Owed is what a write has led to and must be announced: an event of the worker's own, named so that it can be made again
@@ -179,21 +203,27 @@ type Record struct {
 	Entered      time.Time // when the event of the stamp entered the stream
 	Disconnected Stamp     // of the last disconnect, applied or stale; zero: none
 
-	Sealed []byte // the current token set; nil when there is none
+	Sealed  []byte      // the current token set; nil when there is none
+	Token   Fingerprint // of the current set, by [TokenSet.Fingerprint]; zero when there is none
+	Rotated bool        // the set's refresh token came with a provider's answer, not with an event
 	Details
 
 	DueAt       time.Time // when to look at the set, or at what is owed; zero: never
 	RevokeAt    time.Time // when to try next to revoke what waits for it; zero: nothing does
 	RevokeSince time.Time // since when something has waited for revocation; zero: nothing does
-	Revoke      [][]byte  // sealed sets to revoke; each names its fence in its header
+	Revoke      []Listed  // sets to revoke, oldest first
 
 	Siblings *Siblings // nil: no disconnect that concerns the company's other connections is known
 
 	Claim    *Claim // nil: no attempt to refresh is unresolved
 	Revoking *Claim // nil: no attempt to revoke is under way
 
-	Seen  []EventID     // ids of the last events, in no order
-	Spent []Fingerprint // refresh tokens that may be spent, oldest first
+	Seen []EventID // ids of the last events, in no order
+
+	// Refresh tokens that may be spent, oldest first: those that events brought, and those that refreshes brought. The first
+	// are apart because they may come again at any time, however many refreshes later. Each is in one of the two.
+	Acquired, Spent []Fingerprint
+	Attempts        []Attempt // at those tokens, oldest first
 
 	Failures    int    // in a row, to refresh; once disconnected, to revoke
 	FailureCode string // of the last one
@@ -242,6 +272,15 @@ func (r *Record) History(kept []RetainedSet) []RetainedSet {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(kept), func(s RetainedSet) bool { return s.Stamp.Compare(r.Disconnected) <= 0 })
+}
+
+// Waiting are the sealed sets that wait for their revocation, oldest first.
+func (r *Record) Waiting() [][]byte {
+	sealed := make([][]byte, len(r.Revoke))
+	for i, l := range r.Revoke {
+		sealed[i] = l.Sealed
+	}
+	return sealed
 }
 
 // Due is when the rotator should look at the record; zero: never.

@@ -19,13 +19,18 @@ type Event struct {
 // Acquisition is a token-acquired event, sealed and ready to be stored.
 type Acquisition struct {
 	Event
-	Sealed []byte // bound to Key and Fence{Stamp, 0}
+	Sealed []byte      // bound to Key and Fence{Stamp, 0}
+	Token  Fingerprint // as in Record
 	Details
 	DueAt time.Time // when the rotator should look at it; zero: never
 
 	// Spendable is the fingerprint of its refresh token, for providers that rotate; zero otherwise. A set whose token
 	// was already spent is stale.
 	Spendable Fingerprint
+
+	// Over is the attempt at the refresh token of which the caller knows that it has ended without an answer: no process
+	// holds it any more, and none waits in the rescue stream. Zero: the caller has not looked.
+	Over AttemptID
 
 	// KeepRevocations: revoking an older set at this provider reaches no further than that set's token or family, so
 	// pending revocations stay. Otherwise they would kill the new grant and are dropped.
@@ -52,8 +57,10 @@ type Disconnection struct {
 // Refresh is the outcome of a refresh, sealed and ready to be stored.
 type Refresh struct {
 	Key     Key
-	From    Fence  // the set that was refreshed
-	Sealed  []byte // the new set, bound to Key and From.Next()
+	From    Fence       // the set that was refreshed
+	Sealed  []byte      // the new set, bound to Key and From.Next()
+	Token   Fingerprint // of the new set, as in Record
+	Kept    bool        // the provider's answer kept the refresh token
 	Attempt AttemptID
 	Details
 	RefreshedAt     time.Time
@@ -69,12 +76,13 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Applied  Verdict = iota + 1 // the record now reflects it
-	Repeated                    // seen before; nothing changed
-	Stale                       // older than what the record reflects; its id is noted, the token set untouched
-	Spent                       // brings back a refresh token that may be spent; noted like a stale one
-	Revoking                    // older than a disconnect: its token set was put on the revoke list
-	Full                        // no room to remember it; nothing changed, to be tried again later
+	Applied   Verdict = iota + 1 // the record now reflects it
+	Repeated                     // seen before; nothing changed
+	Stale                        // older than what the record reflects; its id is noted, the token set untouched
+	Spent                        // brings back a refresh token that may be spent; noted like a stale one
+	Undecided                    // an attempt at its refresh token may still end either way; nothing changed, to be tried again later
+	Revoking                     // older than a disconnect: its token set was put on the revoke list
+	Full                         // no room to remember it; nothing changed, to be tried again later
 )
 
 // String names the verdict for logs and metrics.
@@ -88,6 +96,8 @@ func (v Verdict) String() string {
 		return "stale"
 	case Spent:
 		return "spent"
+	case Undecided:
+		return "undecided"
 	case Revoking:
 		return "revoking"
 	case Full:
@@ -108,8 +118,11 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	if slices.Contains(r.Seen, a.ID) {
 		return *r, Repeated, nil
 	}
-	if a.Spendable != (Fingerprint{}) && slices.Contains(r.Spent, a.Spendable) { // KeepSpent
-		return r.note(&a.Event, Spent)
+	if err := r.rolledBack(&a.Event); err != nil {
+		return *r, 0, err
+	}
+	if r.mayBeSpent(a.Spendable) { // KeepSpent
+		return r.spent(a)
 	}
 	if a.Stamp.Compare(r.Stamp) <= 0 {
 		if a.Stamp.Compare(r.Disconnected) >= 0 {
@@ -117,21 +130,26 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 		}
 		return r.late(a)
 	}
-	if a.KeepRevocations && len(r.Revoke) > MaxRevoke {
+	revoke := r.others(a.Token)
+	if a.KeepRevocations && len(revoke) > MaxRevoke {
 		return *r, Full, nil
 	}
 	next := Record{
 		Key: r.Key, Status: Active, Fence: Fence{Stamp: a.Stamp}, Entered: a.Entered, Disconnected: r.Disconnected,
-		Sealed: a.Sealed, Details: a.Details, DueAt: a.DueAt,
+		Sealed: a.Sealed, Token: a.Token, Details: a.Details, DueAt: a.DueAt,
 		Siblings: r.Siblings, // KeepWork
-		Seen:     rememberNewer(r.Seen, &a.Event), Spent: r.Spent, Owed: r.Owed, AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
+		Seen:     rememberNewer(r.Seen, &a.Event), Acquired: r.Acquired, Spent: r.Spent, Attempts: r.Attempts, Owed: r.Owed,
+		AcquiredAt: time.Unix(a.ID.Time, 0), Revision: r.Revision,
 		Retained: r.Retained || a.Retain > 0, Retain: a.Retain,
 	}
 	switch {
 	case a.KeepRevocations:
 		next.Revoking = r.Revoking
-		if len(r.Revoke) > 0 {
-			next.Revoke, next.RevokeAt, next.RevokeSince = r.Revoke, r.RevokeAt, r.RevokeSince
+		if len(revoke) > 0 {
+			next.Revoke, next.RevokeAt, next.RevokeSince = revoke, r.RevokeAt, r.RevokeSince
+		}
+		if len(revoke) < len(r.Revoke) { // the revocation of what is dropped may be on its way
+			next.DueAt = earlier(next.DueAt, a.CheckAt)
 		}
 	case !r.Disconnected.IsZero(): // CheckReturn, CheckAfterEnd
 		next.DueAt = earlier(next.DueAt, a.CheckAt)
@@ -146,7 +164,7 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 // revoked (RevokeLate), unless that would end a newer one.
 func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
 	verdict := Revoking
-	if r.live() && !a.KeepRevocations {
+	if r.spares(a.Token, a.KeepRevocations) {
 		verdict = Stale
 	}
 	next, v, err := r.note(&a.Event, verdict)
@@ -155,7 +173,7 @@ func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
 	}
 	next.leaveSiblings(r.Disconnected, r.Entered, a.Entered, a.SiblingsUntil)
 	if v == Revoking {
-		next.addRevoke(a.Sealed, a.Entered)
+		next.addRevoke(Listed{a.Sealed, a.Token}, a.Entered)
 	}
 	return next, v, err
 }
@@ -168,6 +186,9 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	}
 	if slices.Contains(r.Seen, d.ID) {
 		return *r, Repeated, nil
+	}
+	if err := r.rolledBack(&d.Event); err != nil {
+		return *r, 0, err
 	}
 	if d.Stamp.Compare(r.Stamp) <= 0 {
 		next, v, err := r.note(&d.Event, Stale)
@@ -201,8 +222,9 @@ func (r *Record) disconnected(at Stamp, entered, due time.Time) Record {
 	next.Failures, next.FailureCode, next.Warned = 0, "", false
 	if r.Sealed != nil {
 		next.Sealed = nil
-		next.addRevoke(r.Sealed, due)
+		next.addRevoke(Listed{r.Sealed, r.Token}, due)
 	}
+	next.Token, next.Rotated = Fingerprint{}, false
 	next.waitsSince(due)
 	next.DueAt, next.RemoveAt = time.Time{}, time.Time{}
 	return next
@@ -227,39 +249,43 @@ func (r *Record) TakeClaim(from Fence, c Claim, spends Fingerprint, replaces Att
 	if r == nil || r.Status != Active || r.Fence != from {
 		return Record{}, ErrFenced
 	}
-	var held AttemptID
-	if r.Claim != nil {
-		held = r.Claim.Attempt
-	}
-	if r.Claim != nil && held == c.Attempt {
+	if r.claimedBy(c.Attempt) {
 		return *r, nil // taken already: the reply was lost
 	}
-	if held != replaces {
+	if r.Claim.attempt() != replaces {
 		return Record{}, ErrFenced
 	}
 	next := *r
-	next.Claim, next.Spent = &c, AddSpent(r.Spent, spends)
+	next.Claim = &c
+	next.spend(spends, c)
 	return next, nil
-}
-
-// AddSpent appends a fingerprint, unless it is zero or known, and forgets the oldest past [MaxSpent].
-func AddSpent(spent []Fingerprint, f Fingerprint) []Fingerprint {
-	if f == (Fingerprint{}) || slices.Contains(spent, f) {
-		return spent
-	}
-	spent = append(slices.Clip(spent), f)
-	return spent[max(0, len(spent)-MaxSpent):]
 }
 
 // Commit decides on the outcome of a refresh. The fence is the token set and the status, not the claim: whoever holds
 // the provider's answer may save it.
 func (r *Record) Commit(f *Refresh) (Record, Verdict) {
-	switch {
-	case r == nil:
+	if r == nil {
 		return Record{}, Stale
+	}
+	how := unknown
+	if f.Kept {
+		how = kept
+	}
+	ended := *r
+	ended.end(f.Attempt, how)
+	next, v := ended.commit(f)
+	if v == Full {
+		return *r, Full // it comes again
+	}
+	return next, v
+}
+
+func (r *Record) commit(f *Refresh) (Record, Verdict) {
+	switch {
 	case r.Fence == f.From && r.live():
 		next := *r
 		next.Status, next.Fence, next.Sealed, next.Details, next.Claim = Active, f.From.Next(), f.Sealed, f.Details, nil
+		next.Token, next.Rotated = f.Token, r.Rotated || !f.Kept
 		next.RefreshedAt, next.DueAt, next.Failures, next.FailureCode = f.RefreshedAt, f.DueAt, 0, ""
 		next.owe(f.Owed)
 		next.Warned = r.Warned || f.Warned
@@ -273,15 +299,15 @@ func (r *Record) Commit(f *Refresh) (Record, Verdict) {
 		return next, Applied
 	case r.Fence == f.From.Next() && bytes.Equal(r.Sealed, f.Sealed):
 		return *r, Repeated // saved already: the reply was lost
-	case f.From.Stamp.Compare(r.Disconnected) >= 0, r.live() && !f.KeepRevocations:
+	case f.From.Stamp.Compare(r.Disconnected) >= 0, r.spares(f.Token, f.KeepRevocations):
 		return *r, Stale // lost to a newer acquisition alone, or to another attempt's answer
-	case contains(r.Revoke, f.Sealed):
+	case slices.ContainsFunc(r.Revoke, func(l Listed) bool { return bytes.Equal(l.Sealed, f.Sealed) }):
 		return *r, Repeated
 	case len(r.Revoke) >= MaxRevoke:
 		return *r, Full
 	default:
 		next := *r
-		next.addRevoke(f.Sealed, f.RefreshedAt)
+		next.addRevoke(Listed{f.Sealed, f.Token}, f.RefreshedAt)
 		return next, Revoking
 	}
 }
@@ -303,9 +329,24 @@ func (r *Record) note(e *Event, v Verdict) (Record, Verdict, error) {
 	return next, v, nil
 }
 
-// addRevoke puts a sealed set on the revoke list, which makes the record due at once.
-func (r *Record) addRevoke(sealed []byte, at time.Time) {
-	r.Revoke = append(slices.Clip(r.Revoke), sealed)
+// spares reports whether the revocation of a set with this token would end the grant that the record holds. It would
+// wherever it reaches further than the token or its family (narrow: it does not), and where the token is the grant's own.
+func (r *Record) spares(token Fingerprint, narrow bool) bool {
+	own := token != (Fingerprint{}) && token == r.Token
+	return r.live() && (!narrow || own || r.mayBeSpent(token))
+}
+
+// others is what waits for its revocation without the sets whose token is the given one.
+func (r *Record) others(token Fingerprint) []Listed {
+	if token == (Fingerprint{}) {
+		return r.Revoke
+	}
+	return removed(r.Revoke, func(l Listed) bool { return l.Token == token })
+}
+
+// addRevoke puts a set on the revoke list, which makes the record due at once.
+func (r *Record) addRevoke(set Listed, at time.Time) {
+	r.Revoke = append(slices.Clip(r.Revoke), set)
 	if !r.live() {
 		r.Status, r.RemoveAt = Disconnecting, time.Time{}
 	}
@@ -337,13 +378,16 @@ func (r *Record) owe(o *Owed) {
 
 // tell crosses off what is announced.
 func (r *Record) tell(announced []AttemptID) {
-	var rest []Owed
-	for _, o := range r.Owed {
-		if !slices.Contains(announced, o.Attempt) {
-			rest = append(rest, o)
-		}
+	r.Owed = removed(r.Owed, func(o Owed) bool { return slices.Contains(announced, o.Attempt) })
+}
+
+// rolledBack tells a lower sequence, or the same one again, at a later time, which one stream never hands out.
+func (r *Record) rolledBack(e *Event) error {
+	if e.Stamp.Compare(r.Stamp) <= 0 && e.Entered.After(r.Entered.Add(ClockSkew)) {
+		return fmt.Errorf("%w: event %s entered %s after event %s that is stored", ErrRolledBack, e.Stamp,
+			e.Entered.Sub(r.Entered).Round(time.Second), r.Stamp)
 	}
-	r.Owed = rest
+	return nil
 }
 
 // remember adds an id, and from [UsualSeen] on forgets those that are no longer needed after an event that entered at applied:

@@ -2,7 +2,6 @@ package tokenworker
 
 import (
 	"cmp"
-	"slices"
 	"time"
 )
 
@@ -16,12 +15,12 @@ const codeErased = "erased"
 // was never tried, or an attempt is under way; at no time, if now is zero.
 func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Rule {
 	return ofRecord(func(r *Record) (Record, Verdict, error) {
-		var kept [][]byte // what is newer
+		var kept []Listed // what is newer
 		if r.Stamp.Compare(at) > 0 {
 			if older == nil {
 				return *r, Stale, nil
 			}
-			kept = slices.DeleteFunc(slices.Clone(r.Revoke), older)
+			kept = removed(r.Revoke, func(l Listed) bool { return older(l.Sealed) })
 		} else if r.live() {
 			return *r, Stale, nil
 		}
@@ -37,7 +36,7 @@ func Erasing(at Stamp, older func(sealed []byte) bool, now, remove time.Time) Ru
 }
 
 // erased is the record after an erasure that has kept these of the sets which wait for their revocation.
-func (r *Record) erased(kept [][]byte, remove time.Time) Record {
+func (r *Record) erased(kept []Listed, remove time.Time) Record {
 	if r.Status == Disconnecting && len(kept) == 0 {
 		next := r.givenUp(remove)
 		if len(r.Revoke) > 0 {
@@ -72,6 +71,7 @@ func (r *Record) givenUp(remove time.Time) Record {
 func (r *Record) tombstone(remove time.Time) Record {
 	return Record{
 		Key: r.Key, Status: Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-		Siblings: r.Siblings, Seen: r.Seen, Spent: r.Spent, Owed: r.Owed, RemoveAt: remove, Revision: r.Revision,
+		Siblings: r.Siblings, Seen: r.Seen, Acquired: r.Acquired, Spent: r.Spent, Attempts: r.Attempts, Owed: r.Owed,
+		RemoveAt: remove, Revision: r.Revision,
 	}
 }

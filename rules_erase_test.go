@@ -17,8 +17,8 @@ func TestATombstoneSaysWhyItsProviderDidNotConfirm(t *testing.T) {
 		want   string
 	}{
 		{"nothing waits", tokenworker.Record{Status: tokenworker.Disconnecting}, ""},
-		{"never tried", tokenworker.Record{Status: tokenworker.Disconnecting, Revoke: [][]byte{{1}}, RevokeAt: event(2).Entered}, "erased"},
-		{"failed before", tokenworker.Record{Status: tokenworker.Disconnecting, Revoke: [][]byte{{1}}, RevokeAt: event(2).Entered, FailureCode: "timeout"}, "timeout"},
+		{"never tried", tokenworker.Record{Status: tokenworker.Disconnecting, Revoke: listed([]byte{1}), RevokeAt: event(2).Entered}, "erased"},
+		{"failed before", tokenworker.Record{Status: tokenworker.Disconnecting, Revoke: listed([]byte{1}), RevokeAt: event(2).Entered, FailureCode: "timeout"}, "timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			next, v, err := tokenworker.Erasing(event(1).Stamp, nil, event(1).Entered, event(3).Entered)(&c.record)
@@ -47,20 +47,20 @@ func TestAnErasureOfWhatIsNewerDropsOnlyOlderSets(t *testing.T) {
 	}{
 		{
 			"a later disconnect that waits for older sets alone ends", tokenworker.Record{
-				Status: tokenworker.Disconnecting, Details: details, Revoke: [][]byte{{1}}, FailureCode: "timeout",
+				Status: tokenworker.Disconnecting, Details: details, Revoke: listed([]byte{1}), FailureCode: "timeout",
 			}, tokenworker.Applied, tokenworker.Disconnected, "", "timeout", nil,
 		}, {
 			"one that waits for nothing ends", tokenworker.Record{Status: tokenworker.Disconnecting, Details: details},
 			tokenworker.Applied, tokenworker.Disconnected, "", "", nil,
 		}, {
 			"one that waits for newer sets goes on without the person", tokenworker.Record{
-				Status: tokenworker.Disconnecting, Details: details, Revoke: [][]byte{{1}, {2}},
+				Status: tokenworker.Disconnecting, Details: details, Revoke: listed([]byte{1}, []byte{2}),
 			}, tokenworker.Applied, tokenworker.Disconnecting, "", "", [][]byte{{2}},
 		}, {
-			"a newer grant stays", tokenworker.Record{Status: tokenworker.Active, Details: details, Revoke: [][]byte{{1}}},
+			"a newer grant stays", tokenworker.Record{Status: tokenworker.Active, Details: details, Revoke: listed([]byte{1})},
 			tokenworker.Applied, tokenworker.Active, "user-1", "", nil,
 		}, {
-			"with its own revocations", tokenworker.Record{Status: tokenworker.Active, Details: details, Revoke: [][]byte{{2}}},
+			"with its own revocations", tokenworker.Record{Status: tokenworker.Active, Details: details, Revoke: listed([]byte{2})},
 			tokenworker.Stale, tokenworker.Active, "user-1", "", [][]byte{{2}},
 		},
 	} {
@@ -74,10 +74,10 @@ func TestAnErasureOfWhatIsNewerDropsOnlyOlderSets(t *testing.T) {
 			if err != nil || v != c.verdict || next.Status != c.status || next.Subject != c.subject || next.FailureCode != c.code {
 				t.Errorf("%s, %v: %s of %q because of %q", v, err, next.Status, next.Subject, next.FailureCode)
 			}
-			if !slices.EqualFunc(next.Revoke, c.left, bytes.Equal) || next.RevokeAt.IsZero() != (len(c.left) == 0) {
+			if !slices.EqualFunc(next.Waiting(), c.left, bytes.Equal) || next.RevokeAt.IsZero() != (len(c.left) == 0) {
 				t.Errorf("%d sets are left, due %s", len(next.Revoke), next.RevokeAt)
 			}
-			if slices.ContainsFunc(r.Revoke, older) {
+			if slices.ContainsFunc(r.Waiting(), older) {
 				r.RevokeAt = now
 				if _, _, err := tokenworker.Erasing(at, older, now, now)(&r); !errors.Is(err, tokenworker.ErrFenced) {
 					t.Errorf("an older set that was never tried: %v", err)

@@ -87,7 +87,7 @@ func (f *fold) deliver(t *rapid.T, m message) tokenworker.Verdict {
 func (f *fold) become(t *rapid.T, next tokenworker.Record) {
 	mustBeSound(t, &next)
 	f.record = &next
-	for _, set := range next.Revoke {
+	for _, set := range next.Waiting() {
 		if !f.wasRevoked(set) {
 			f.revoked = append(f.revoked, set)
 		}
@@ -118,7 +118,7 @@ func (f *fold) sweep(t *rapid.T) {
 	if _, err := f.update(t, tokenworker.ClaimRevocations(c, noon)); err != nil {
 		return
 	}
-	_, _ = f.update(t, tokenworker.Revoked(tokenworker.Revocation{Attempt: c.Attempt, Done: f.record.Revoke}))
+	_, _ = f.update(t, tokenworker.Revoked(tokenworker.Revocation{Attempt: c.Attempt, Done: f.record.Waiting()}))
 }
 
 // mustBeSound checks what holds of every record.
@@ -149,8 +149,9 @@ func mustBeSound(t *rapid.T, r *tokenworker.Record) {
 		t.Fatal("the record owes something, and nobody will look")
 	case r.Status != tokenworker.Active && r.Status != tokenworker.Disconnecting && len(r.Owed) == 0 && !r.DueAt.IsZero():
 		t.Fatalf("a %s record is due for nothing, and will be for ever", r.Status)
-	case sets > tokenworker.MaxRevoke+1, len(r.Seen) > tokenworker.MaxSeen, len(r.Spent) > tokenworker.MaxSpent:
-		t.Fatalf("%d sets, %d ids, %d fingerprints", sets, len(r.Seen), len(r.Spent))
+	case sets > tokenworker.MaxRevoke+1, len(r.Seen) > tokenworker.MaxSeen, len(r.Acquired) > tokenworker.MaxAcquired,
+		len(r.Spent) > tokenworker.MaxSpent, len(r.Attempts) > len(r.Acquired)+len(r.Spent):
+		t.Fatalf("%d sets, %d ids, %d fingerprints", sets, len(r.Seen), len(r.Acquired)+len(r.Spent))
 	}
 }
 

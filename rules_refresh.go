@@ -51,29 +51,58 @@ type Failure struct {
 // refused for another reason than the grant (ReleaseOnlyRefused). The claim is given back; that of a last resort stays,
 // because the attempt before it is as unresolved as it was.
 func NothingSpent(f Failure) Rule {
-	return failing(f, func(next *Record) {
+	return failing(f, untouched, func(next *Record, at Attempt) {
 		if !next.Claim.LastResort {
 			next.Claim = nil
+		} else if at.ID == f.Attempt {
+			next.attempt(at)
 		}
+	})
+}
+
+// Unclaimed is the rule for an attempt whose claim was not answered, and with which nothing was posted, nor ever will be. A
+// claim that has arrived makes room for the one that it has taken over (Restore), that of an attempt which is as unresolved as
+// it was; before is nil where there was none. A claim that may still arrive cannot do so any more once the failure is written:
+// it is written on the condition that the record is as it was read (Settle).
+func Unclaimed(from Fence, f Failure, before *Claim) Rule {
+	giveBack := failing(f, untouched, func(next *Record, at Attempt) {
+		next.Claim = before
+		if before != nil && at.ID == f.Attempt {
+			next.attempt(Attempt{ID: before.Attempt, Token: at.Token, Until: before.Until})
+		}
+	})
+	return ofRecord(func(r *Record) (Record, Verdict, error) {
+		next, v, err := giveBack(r)
+		if v == Stale && r.Fence == from && r.Status == Active && r.Claim.attempt() == before.attempt() {
+			next.fail(f)
+			return next, Applied, nil
+		}
+		return next, v, err
 	})
 }
 
 // Unresolved is the rule for an attempt of which nobody knows whether it spent the token. The claim stays, and frees nobody
 // by expiring.
-func Unresolved(f Failure) Rule { return failing(f, func(*Record) {}) }
+func Unresolved(f Failure) Rule {
+	return failing(f, unknown, func(next *Record, at Attempt) {
+		if at.ID == f.Attempt {
+			next.attempt(at) // its claim stands
+		}
+	})
+}
 
 // GrantDead is the rule for a definite refusal of the grant (invalid_grant). It counts only while the attempt still holds the
 // claim, so that no other attempt is unresolved and the token set has not moved. The set is kept, never served, to be
 // revoked by a later disconnect.
 func GrantDead(f Failure) Rule {
-	return failing(f, func(next *Record) { next.Status, next.Claim = ReauthRequired, nil })
+	return failing(f, untouched, func(next *Record, _ Attempt) { next.Status, next.Claim = ReauthRequired, nil })
 }
 
 // GivenUp is the rule for a set whose last resort was never answered: it ends as a dead grant's does. All its attempts stay
 // unresolved, so its token stays among those that may be spent.
 func GivenUp(claim AttemptID, f Failure) Rule {
 	return ofRecord(func(r *Record) (Record, Verdict, error) {
-		if r.Status != Active || r.Claim == nil || r.Claim.Attempt != claim {
+		if r.Status != Active || !r.claimedBy(claim) {
 			return *r, Stale, nil
 		}
 		next := *r
@@ -83,16 +112,30 @@ func GivenUp(claim AttemptID, f Failure) Rule {
 	})
 }
 
-func failing(f Failure, end func(next *Record)) Rule {
+// failing is the rule for an attempt that brought nothing. What it left of its token counts even where an event has ended its
+// claim meanwhile (AfterClaim); the rest only while it holds the claim.
+func failing(f Failure, how ending, end func(next *Record, at Attempt)) Rule {
 	return ofRecord(func(r *Record) (Record, Verdict, error) {
-		if r.Status != Active || r.Claim == nil || r.Claim.Attempt != f.Attempt {
-			return *r, Stale, nil
-		}
 		next := *r
+		at := next.end(f.Attempt, how)
+		if r.Status != Active || !r.claimedBy(f.Attempt) {
+			return next, Stale, nil
+		}
 		next.fail(f)
-		end(&next)
+		end(&next, at)
 		return next, Applied, nil
 	})
+}
+
+// claimedBy reports whether the attempt holds the claim.
+func (r *Record) claimedBy(id AttemptID) bool { return r.Claim != nil && r.Claim.Attempt == id }
+
+// attempt is the claim's; zero: there is no claim.
+func (c *Claim) attempt() AttemptID {
+	if c == nil {
+		return AttemptID{}
+	}
+	return c.Attempt
 }
 
 // Expiring is the rule for a set that cannot be refreshed and whose time is up.
@@ -226,15 +269,9 @@ func Revoked(v Revocation) Rule {
 	})
 }
 
-// without returns the blobs that are not among those done.
-func without(blobs, done [][]byte) [][]byte {
-	var rest [][]byte
-	for _, b := range blobs {
-		if !contains(done, b) {
-			rest = append(rest, b)
-		}
-	}
-	return rest
+// without returns the sets that are not among those done.
+func without(sets []Listed, done [][]byte) []Listed {
+	return removed(sets, func(l Listed) bool { return contains(done, l.Sealed) })
 }
 
 // Warning is the rule for a set that cannot be refreshed and whose end is near: it is due again at its end. It is given

@@ -61,10 +61,10 @@ func TestTakeClaim(t *testing.T) {
 			if got.Claim == nil || got.Claim.Attempt != claim.Attempt {
 				t.Errorf("claim %+v, want attempt %s", got.Claim, claim.Attempt)
 			}
-			if !slices.Equal(got.Spent, tc.spent) {
-				t.Errorf("spent %x, want %x", got.Spent, tc.spent)
+			if !slices.Equal(got.Acquired, tc.spent) {
+				t.Errorf("spent %x, want %x", got.Acquired, tc.spent)
 			}
-			got.Claim, got.Spent = tc.before.Claim, tc.before.Spent
+			got.Claim, got.Acquired, got.Attempts = tc.before.Claim, tc.before.Acquired, tc.before.Attempts
 			if !reflect.DeepEqual(got, *tc.before) {
 				t.Errorf("a claim changed more than the claim and what is spent: %+v", got)
 			}
@@ -96,11 +96,11 @@ func TestCommit(t *testing.T) {
 	saved := func(r *tokenworker.Record) {
 		var f tokenworker.Refresh
 		refresh(&f)
-		r.Status, r.Generation, r.Claim = tokenworker.Active, 1, nil
+		r.Status, r.Generation, r.Claim, r.Rotated = tokenworker.Active, 1, nil, true
 		r.Sealed, r.Details, r.RefreshedAt, r.DueAt = f.Sealed, f.Details, f.RefreshedAt, f.DueAt
 	}
-	listed := func(sets ...[]byte) func(*tokenworker.Record) {
-		return func(r *tokenworker.Record) { r.Revoke = sets }
+	waits := func(sets ...[]byte) func(*tokenworker.Record) {
+		return func(r *tokenworker.Record) { r.Revoke = listed(sets...) }
 	}
 	for _, tc := range []verdictCase{
 		{"the set that was refreshed gives way to the new one", holding(5, claimed(9)), commit(), tokenworker.Applied, edits{saved}},
@@ -148,22 +148,22 @@ func TestCommit(t *testing.T) {
 		},
 		{
 			"disconnected meanwhile: the minted set is revoked", revoking(9), commit(), tokenworker.Revoking,
-			edits{listed(sealed(1), minted), func(r *tokenworker.Record) { r.RevokeAt = noon.Add(8 * time.Hour) }},
+			edits{waits(sealed(1), minted), func(r *tokenworker.Record) { r.RevokeAt = noon.Add(8 * time.Hour) }},
 		},
 		{
 			"disconnected and revoked meanwhile: the minted set wakes the tombstone", tombstone(9), commit(), tokenworker.Revoking,
-			edits{listed(minted), func(r *tokenworker.Record) {
+			edits{waits(minted), func(r *tokenworker.Record) {
 				r.Status, r.RemoveAt = tokenworker.Disconnecting, time.Time{}
 				r.RevokeAt, r.RevokeSince = noon.Add(8*time.Hour), noon.Add(8*time.Hour)
 			}},
 		},
 		{
-			"on the revoke list already: nothing changes", revoking(9, listed(sealed(1), minted)), commit(), tokenworker.Repeated, nil,
+			"on the revoke list already: nothing changes", revoking(9, waits(sealed(1), minted)), commit(), tokenworker.Repeated, nil,
 		},
 		{
 			"disconnected, then acquired again: revoked where that spares the new grant", holding(12, lastDisconnect(9)), commit(keep),
 			tokenworker.Revoking,
-			edits{listed(minted), func(r *tokenworker.Record) { r.RevokeAt, r.RevokeSince = noon.Add(8*time.Hour), noon.Add(8*time.Hour) }},
+			edits{waits(minted), func(r *tokenworker.Record) { r.RevokeAt, r.RevokeSince = noon.Add(8*time.Hour), noon.Add(8*time.Hour) }},
 		},
 		{
 			"disconnected, then acquired again: dropped where that would kill the new grant", holding(12, lastDisconnect(9)), commit(),

@@ -61,7 +61,8 @@ func Superseding(from Fence, f Failure, spends Fingerprint) Rule {
 		}
 		next := *r
 		next.fail(f)
-		next.Status, next.Claim, next.Spent = ReauthRequired, nil, AddSpent(r.Spent, spends)
+		next.Status, next.Claim = ReauthRequired, nil
+		next.keepSpent(spends)
 		return next, Applied, nil
 	})
 }

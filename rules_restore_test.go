@@ -65,7 +65,7 @@ func TestASetIsUnsettledOnce(t *testing.T) {
 			if claimed := next.Claim != nil && next.Claim.Attempt == claim.Attempt; claimed != (c.want == tokenworker.Applied) {
 				t.Errorf("claimed as %+v", next.Claim)
 			}
-			if c.want == tokenworker.Applied && !slices.Contains(next.Spent, spends) {
+			if c.want == tokenworker.Applied && !slices.Contains(next.Acquired, spends) {
 				t.Error("its refresh token is not among those that may be spent")
 			}
 		})
@@ -81,7 +81,7 @@ func TestOnlyTheSetThatIsSupersededGivesUp(t *testing.T) {
 		Status: tokenworker.Active, Fence: fence, Sealed: []byte("kept"), Claim: &tokenworker.Claim{},
 	})
 	if err != nil || verdict != tokenworker.Applied || next.Status != tokenworker.ReauthRequired || next.Claim != nil ||
-		next.Sealed == nil || !next.Owes(owed.Attempt) || !slices.Contains(next.Spent, spends) {
+		next.Sealed == nil || !next.Owes(owed.Attempt) || !slices.Contains(next.Acquired, spends) {
 		t.Errorf("%v, %v: %+v", verdict, err, next)
 	}
 	for _, r := range []*tokenworker.Record{
@@ -98,7 +98,7 @@ func TestOnlyWhatWasDisconnectedThenIsSpared(t *testing.T) {
 	remove := time.Unix(100, 0)
 	rule := tokenworker.Sparing(fence.Stamp, remove)
 	next, verdict, err := rule(&tokenworker.Record{
-		Status: tokenworker.Disconnecting, Fence: fence, Disconnected: fence.Stamp, Revoke: [][]byte{{1}}, RevokeAt: remove,
+		Status: tokenworker.Disconnecting, Fence: fence, Disconnected: fence.Stamp, Revoke: listed([]byte{1}), RevokeAt: remove,
 		Owed: []tokenworker.Owed{{}},
 	})
 	if err != nil || verdict != tokenworker.Applied || next.Status != tokenworker.Disconnected || next.Revoke != nil ||

@@ -91,7 +91,7 @@ func TestRevoked(t *testing.T) {
 	}
 	list := func(sets ...[]byte) [][]byte { return sets }
 	left := func(sets ...[]byte) func(*tokenworker.Record) {
-		return func(r *tokenworker.Record) { r.Revoke = sets }
+		return func(r *tokenworker.Record) { r.Revoke = listed(sets...) }
 	}
 	free := func(r *tokenworker.Record) { r.Revoking = nil }
 	nothingWaits := func(r *tokenworker.Record) { r.Revoke, r.RevokeAt, r.RevokeSince = nil, time.Time{}, time.Time{} }
@@ -100,7 +100,7 @@ func TestRevoked(t *testing.T) {
 	entombed := func(r *tokenworker.Record) { // with all that a late event must be measured against, and no more
 		*r = tokenworker.Record{
 			Key: r.Key, Status: tokenworker.Disconnected, Fence: r.Fence, Entered: r.Entered, Disconnected: r.Disconnected,
-			Seen: r.Seen, Spent: r.Spent, Revision: r.Revision, Owed: []tokenworker.Owed{*owed(9)}, DueAt: later, RemoveAt: removeAt,
+			Seen: r.Seen, Acquired: r.Acquired, Revision: r.Revision, Owed: []tokenworker.Owed{*owed(9)}, DueAt: later, RemoveAt: removeAt,
 		}
 	}
 	told := func(r *tokenworker.Record) { // what a disconnect has left of the set's details

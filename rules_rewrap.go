@@ -21,7 +21,8 @@ func Rewrapping(sets []Rewrapped) Rule {
 		next, verdict := *r, Stale
 		next.Revoke = nil
 		for _, held := range r.Revoke {
-			next.Revoke = append(next.Revoke, rewrapped(sets, held, &verdict))
+			held.Sealed = rewrapped(sets, held.Sealed, &verdict)
+			next.Revoke = append(next.Revoke, held)
 		}
 		if r.Sealed != nil {
 			next.Sealed = rewrapped(sets, r.Sealed, &verdict)

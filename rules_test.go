@@ -10,9 +10,6 @@ import (
 
 func TestAcquire(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
-	spends := func(n byte) func(*tokenworker.Acquisition) {
-		return func(a *tokenworker.Acquisition) { a.Spendable = fingerprint(n) }
-	}
 	for _, tc := range []verdictCase{
 		{"the first acquisition makes the record", nil, acquire(1), tokenworker.Applied, edits{becomes(holding(1))}},
 		{
@@ -83,7 +80,7 @@ func TestAcquire(t *testing.T) {
 			tokenworker.Applied,
 			edits{becomes(holding(9, lastDisconnect(5), revokes(1))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
-				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(1)}, entered(5), entered(5)
+				r.Revoke, r.RevokeAt, r.RevokeSince = listed(sealed(1)), entered(5), entered(5)
 			}},
 		},
 		{
@@ -138,7 +135,7 @@ func TestAcquire(t *testing.T) {
 			tokenworker.Applied,
 			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
-				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(1)}, entered(5), entered(5)
+				r.Revoke, r.RevokeAt, r.RevokeSince = listed(sealed(1)), entered(5), entered(5)
 			}},
 		},
 		{
@@ -156,12 +153,12 @@ func TestAcquire(t *testing.T) {
 		{
 			"an acquisition older than the disconnect is revoked, at once though another revocation waits for its next try",
 			revoking(5, func(r *tokenworker.Record) { r.RevokeAt = entered(99) }), acquire(3), tokenworker.Revoking,
-			edits{seen(3), func(r *tokenworker.Record) { r.Revoke, r.RevokeAt = [][]byte{sealed(1), sealed(3)}, entered(3) }},
+			edits{seen(3), func(r *tokenworker.Record) { r.Revoke, r.RevokeAt = listed(sealed(1), sealed(3)), entered(3) }},
 		},
 		{
 			"an acquisition older than the disconnect wakes the tombstone", tombstone(5), acquire(3), tokenworker.Revoking,
 			edits{seen(3), func(r *tokenworker.Record) {
-				r.Status, r.Revoke, r.RevokeAt, r.RevokeSince = tokenworker.Disconnecting, [][]byte{sealed(3)}, entered(3), entered(3)
+				r.Status, r.Revoke, r.RevokeAt, r.RevokeSince = tokenworker.Disconnecting, listed(sealed(3)), entered(3), entered(3)
 				r.RemoveAt = time.Time{}
 			}},
 		},
@@ -173,7 +170,7 @@ func TestAcquire(t *testing.T) {
 			"beside a newer grant that a revocation spares, a late acquisition is revoked",
 			holding(9, lastDisconnect(5)), acquire(3, keep), tokenworker.Revoking,
 			edits{seen(3), func(r *tokenworker.Record) {
-				r.Revoke, r.RevokeAt, r.RevokeSince = [][]byte{sealed(3)}, entered(3), entered(3)
+				r.Revoke, r.RevokeAt, r.RevokeSince = listed(sealed(3)), entered(3), entered(3)
 			}},
 		},
 		{
@@ -189,7 +186,7 @@ func TestAcquire(t *testing.T) {
 			revoking(5, waiting(tokenworker.MaxRevoke-1)), acquire(9, keep), tokenworker.Applied,
 			edits{becomes(holding(9, lastDisconnect(5))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(5).ID, event(9).ID}
-				r.Revoke = [][]byte{sealed(1), sealed(100), sealed(101), sealed(102)}
+				r.Revoke = listed(sealed(1), sealed(100), sealed(101), sealed(102))
 				r.RevokeAt, r.RevokeSince = entered(5), entered(5)
 			}},
 		},
@@ -228,7 +225,7 @@ func TestDisconnect(t *testing.T) {
 		}
 	}
 	firstToRevoke := func(seq uint64, sets ...[]byte) func(*tokenworker.Record) {
-		return func(r *tokenworker.Record) { r.Revoke, r.RevokeSince = sets, entered(seq) }
+		return func(r *tokenworker.Record) { r.Revoke, r.RevokeSince = listed(sets...), entered(seq) }
 	}
 	for _, tc := range []verdictCase{
 		{

@@ -25,23 +25,24 @@ func (k token) fingerprint() tokenworker.Fingerprint {
 	return tokenworker.NewFingerprint(testKey, tokenworker.SecretString(fmt.Sprint(k)))
 }
 
-// said is a message of the log and the family of its token.
+// said is a message of the log, its token, and whether somebody has logged in for it.
 type said struct {
 	message
-	family int
+	token
+	login bool
 }
 
 // attempt is what one worker knows of its attempt to refresh.
 type attempt struct {
-	pc       string // "", read, claimed, sent, answered, refused, busy
-	id       tokenworker.AttemptID
-	from     tokenworker.Fence
-	spends   token
-	replaces tokenworker.AttemptID // of a last resort
-	minted   token
+	pc     string // "", read, claimed, sent, answered, refused, busy
+	id     tokenworker.AttemptID
+	from   tokenworker.Fence
+	spends token
+	before *tokenworker.Claim // of a last resort
+	minted token              // the same as what it spends, if the provider kept that
 }
 
-func (a *attempt) lastResort() bool { return a.replaces != tokenworker.AttemptID{} }
+func (a *attempt) lastResort() bool { return a.before != nil }
 
 // sweep is what one attempt to revoke knows.
 type sweep struct {
@@ -68,6 +69,7 @@ type world struct {
 	current  map[int]int      // the generation that the provider takes, by family
 	dead     map[int]bool     // families revoked
 	lost     map[int]bool     // families with an answer that was lost
+	doubted  map[token]bool   // tokens that were rotated away, or of which nobody knows whether they were
 	posted   map[token]bool
 	workers  [2]attempt
 	wire     []request
@@ -115,7 +117,7 @@ func (w *world) steps() []step {
 	w.publishing(may)
 	for _, i := range w.pending {
 		held := slices.ContainsFunc(w.pending, func(j int) bool { return j < i && w.log[j].ID == w.log[i].ID })
-		may(!held, func() { w.deliverOne(i) }, "deliver %d", i+1)
+		may(!held && !w.undecided(w.log[i]), func() { w.deliverOne(i) }, "deliver %d", i+1)
 	}
 	for i := range w.workers {
 		w.working(i, may)
@@ -138,18 +140,35 @@ func (w *world) publishing(may func(bool, func(), string, ...any)) {
 	room := n < walkMessages
 	publish := func(edit func(*said)) func() {
 		return func() {
-			m := said{message: message{Event: event(uint64(n + 1))}, family: n + 1}
+			m := said{message: message{Event: event(uint64(n + 1))}, token: token{n + 1, 0}, login: true}
 			edit(&m)
-			m.set = w.seal(token{m.family, 0}, tokenworker.Fence{Stamp: m.Stamp})
+			m.set = w.seal(m.token, tokenworker.Fence{Stamp: m.Stamp})
 			w.log, w.pending = append(w.log, m), append(w.pending, n)
 		}
 	}
 	may(room, publish(func(*said) {}), "%d: acquired family %d", n+1, n+1)
 	may(room, publish(func(m *said) { m.disconnect = true }), "%d: disconnect", n+1)
 	for i, old := range w.log {
-		may(room, publish(func(m *said) { m.ID, m.disconnect, m.family = old.ID, old.disconnect, old.family }), "%d: repeat of %d", n+1, i+1)
-		may(room && !old.disconnect, publish(func(m *said) { m.family = old.family }), "%d: resync of %d", n+1, i+1)
+		may(room, publish(func(m *said) { m.ID, m.disconnect, m.token = old.ID, old.disconnect, old.token }), "%d: repeat of %d", n+1, i+1)
+		may(room && !old.disconnect, publish(func(m *said) { m.token, m.login = old.token, false }), "%d: resync of %d", n+1, i+1)
+		may(room && !old.disconnect && !w.dead[old.family], publish(func(m *said) {
+			m.token = token{old.family, w.current[old.family]}
+		}), "%d: login again as %d, who keeps the token", n+1, i+1)
 	}
+}
+
+// undecided: an attempt at the token may still end either way.
+func (w *world) undecided(m said) bool {
+	if w.record == nil || m.disconnect || slices.Contains(w.record.Seen, m.ID) {
+		return false
+	}
+	at := w.record.AttemptAt(m.fingerprint())
+	return at != nil && (w.record.Claim != nil && w.record.Claim.Attempt == at.ID || !w.over(at.ID))
+}
+
+// over: no process holds the attempt, and no answer of it waits in the rescue stream.
+func (w *world) over(id tokenworker.AttemptID) bool {
+	return !w.busy(id) && !slices.ContainsFunc(w.rescue, func(a attempt) bool { return a.id == id })
 }
 
 func (w *world) deliverOne(i int) {
@@ -161,8 +180,10 @@ func (w *world) deliverOne(i int) {
 		next, verdict, err = w.record.Disconnect(&tokenworker.Disconnection{Event: m.Event})
 	} else {
 		next, verdict, err = w.record.Acquire(&tokenworker.Acquisition{
-			Event: m.Event, Sealed: m.set, Spendable: token{m.family, 0}.fingerprint(), KeepRevocations: w.keep, CheckAt: noon,
+			Event: m.Event, Sealed: m.set, Token: m.fingerprint(), Spendable: m.fingerprint(), Over: w.overAt(m.token),
+			KeepRevocations: w.keep, CheckAt: noon,
 		})
+		w.must(verdict != tokenworker.Undecided, "what can be decided was not")
 		unchecked := verdict == tokenworker.Applied && !w.keep && !next.Disconnected.IsZero() && next.DueAt.After(noon)
 		w.must(!unchecked, "KnownDead broke: nobody looks whether a revocation has ended the new grant")
 	}
@@ -184,14 +205,13 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 		may(r != nil && r.Status == tokenworker.Active && w.attempts < walkAttempts, func() {
 			w.attempts++
 			*a = attempt{pc: "read", id: tokenworker.AttemptID{w.attempts}, from: r.Fence, spends: w.token()}
-			if r.Claim != nil {
-				a.replaces = r.Claim.Attempt
-			}
+			a.before = r.Claim
 		}, "worker %d reads", i)
 	case "read":
-		may(!a.lastResort() || !w.busy(a.replaces) && !w.rescued(a.spends), func() { w.claim(a) }, "worker %d claims", i)
+		may(!a.lastResort() || !w.busy(a.before.Attempt) && !w.rescued(a.spends), func() { w.claim(a) }, "worker %d claims", i)
 	case "claimed":
 		may(true, func() { w.send(a) }, "worker %d posts", i)
+		may(true, func() { w.fails(a, w.unclaimed(a)); idle() }, "worker %d gives back what it has not posted", i)
 	case "sent":
 		j := slices.IndexFunc(w.wire, func(q request) bool { return q.id == a.id })
 		answered := w.wire[j].state != ""
@@ -200,10 +220,10 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 			w.wire = slices.Delete(w.wire, j, j+1)
 			return q
 		}
-		may(answered, func() { q := take(); a.pc, a.minted = q.state, q.minted }, "worker %d hears", i)
+		may(answered, func() { q := take(); a.pc, a.minted = q.state, q.minted; w.hears(q) }, "worker %d hears", i)
 		may(answered, func() {
 			take()
-			w.lost[a.spends.family] = true
+			w.lost[a.spends.family], w.doubted[a.spends] = true, true
 			if rapid.Bool().Draw(w.T, "says so") {
 				w.fails(a, tokenworker.Unresolved)
 			}
@@ -223,9 +243,8 @@ func (w *world) working(i int, may func(bool, func(), string, ...any)) {
 	}
 	if a.pc != "" && a.pc != "sent" { // a crash after sending is the reply not heard
 		may(true, func() {
-			if a.pc == "minted" {
-				w.lost[a.spends.family] = true
-			}
+			w.doubted[a.spends] = w.doubted[a.spends] || a.pc != "read"
+			w.lost[a.spends.family] = w.lost[a.spends.family] || a.pc == "minted"
 			idle()
 		}, "worker %d crashes", i)
 	}
@@ -259,8 +278,12 @@ func (w *world) rescued(k token) bool {
 
 func (w *world) claim(a *attempt) {
 	c := tokenworker.Claim{Attempt: a.id, LastResort: a.lastResort()}
+	var replaces tokenworker.AttemptID
+	if a.before != nil {
+		replaces = a.before.Attempt
+	}
 	take := func() error {
-		_, err := w.update(w.T, tokenworker.Claiming(a.from, c, a.spends.fingerprint(), a.replaces))
+		_, err := w.update(w.T, tokenworker.Claiming(a.from, c, a.spends.fingerprint(), replaces))
 		return err
 	}
 	if err := take(); errors.Is(err, tokenworker.ErrFenced) {
@@ -286,9 +309,8 @@ func (w *world) provider(i int) {
 	switch {
 	case rapid.IntRange(0, 3).Draw(w.T, "busy") == 0:
 		q.state = "busy"
-		if q.fresh {
-			delete(w.posted, q.spends)
-		}
+	case !w.dead[f] && q.spends.generation == w.current[f] && rapid.IntRange(0, 2).Draw(w.T, "kept") == 0:
+		q.state, q.minted = "minted", q.spends
 	case !w.dead[f] && q.spends.generation == w.current[f]:
 		w.current[f]++
 		q.state, q.minted = "minted", token{f, w.current[f]}
@@ -298,8 +320,38 @@ func (w *world) provider(i int) {
 	}
 }
 
+// hears is what a process knows of the token once it has the answer.
+func (w *world) hears(q request) {
+	switch kept := q.state == "minted" && q.minted == q.spends; {
+	case kept:
+		delete(w.posted, q.spends)
+		delete(w.doubted, q.spends)
+	case q.state == "minted" || !q.fresh:
+		w.doubted[q.spends] = true
+	default:
+		delete(w.posted, q.spends)
+	}
+}
+
+// overAt is the attempt at a token that is over; zero: there is none.
+func (w *world) overAt(k token) tokenworker.AttemptID {
+	if w.record == nil {
+		return tokenworker.AttemptID{}
+	}
+	if at := w.record.AttemptAt(k.fingerprint()); at != nil && w.over(at.ID) {
+		return at.ID
+	}
+	return tokenworker.AttemptID{}
+}
+
+// unclaimed ends an attempt that has not posted its token.
+func (w *world) unclaimed(a *attempt) func(tokenworker.Failure) tokenworker.Rule {
+	return func(f tokenworker.Failure) tokenworker.Rule { return tokenworker.Unclaimed(a.from, f, a.before) }
+}
+
 func (w *world) commit(a *attempt) tokenworker.Verdict {
 	f := &tokenworker.Refresh{From: a.from, Attempt: a.id, Sealed: w.seal(a.minted, a.from.Next()), RefreshedAt: noon, KeepRevocations: w.keep}
+	f.Token, f.Kept = a.minted.fingerprint(), a.minted == a.spends
 	f.Owed = &tokenworker.Owed{Attempt: a.id}
 	next, verdict := w.record.Commit(f)
 	w.become(w.T, next)
@@ -327,7 +379,7 @@ func (w *world) revoking(may func(bool, func(), string, ...any)) {
 		s := &sweep{id: tokenworker.AttemptID{100, w.swept}}
 		_, err := w.update(w.T, tokenworker.ClaimRevocations(tokenworker.Claim{Attempt: s.id, Until: noon}, noon))
 		w.must(err == nil, "nobody may revoke")
-		s.sets, w.sweeps = w.record.Revoke, append(w.sweeps, s)
+		s.sets, w.sweeps = w.record.Waiting(), append(w.sweeps, s)
 	}, "a sweep claims")
 	for i, s := range w.sweeps {
 		gone := func() { w.sweeps = slices.Delete(w.sweeps, i, i+1) }
@@ -358,7 +410,7 @@ func (w *world) endSweep(s *sweep) {
 	verdict, _ := w.update(w.T, tokenworker.Revoked(tokenworker.Revocation{
 		Attempt: s.id, Done: s.done, Left: s.left, RetryAt: retry, DueAt: noon, Owed: &o,
 	}))
-	untried := slices.ContainsFunc(w.record.Revoke, func(set []byte) bool { return !w.tried[string(set)] })
+	untried := slices.ContainsFunc(w.record.Waiting(), func(set []byte) bool { return !w.tried[string(set)] })
 	w.must(!untried || w.record.RevokeAt.Before(retry), "what joined the list meanwhile has to wait")
 	if verdict == tokenworker.Applied {
 		w.owed = append(w.owed, o)
@@ -405,8 +457,13 @@ func (w *world) take(steps []step) {
 	w.check()
 }
 
-// checkSettled is the model's InOrder and AllRevoked, which are not asked of logs with a resync.
+// checkSettled is the model's ReloginApplied, and its InOrder and AllRevoked, which are not asked of logs in which a token comes
+// again.
 func (w *world) checkSettled() {
+	if len(w.pending) > 0 {
+		return // it waits for the end of an attempt that will not come
+	}
+	w.checkRelogin()
 	log := make([]message, len(w.log))
 	families := make(map[int]bool)
 	lastFamily := 0
@@ -430,11 +487,29 @@ func (w *world) checkSettled() {
 	w.must(r.Sealed != nil && r.Stamp == at && w.token().family == lastFamily, "InOrder broke")
 }
 
+// checkRelogin: what somebody has logged in for last takes effect, unless the provider has rotated its token away or nobody knows
+// whether it has.
+func (w *world) checkRelogin() {
+	log := make([]message, len(w.log))
+	last := -1
+	for i, m := range w.log {
+		log[i] = m.message
+		if first(log[:i+1], i) {
+			last = i
+		}
+	}
+	m := w.log[last]
+	if m.disconnect || !m.login || w.dead[m.family] || w.current[m.family] != m.generation || w.doubted[m.token] {
+		return
+	}
+	w.must(w.record.Stamp == m.Stamp, "ReloginApplied broke")
+}
+
 func walk(t *rapid.T) {
 	w := &world{
 		T: t, fold: fold{keep: rapid.Bool().Draw(t, "keep")}, sets: make(map[string]token),
 		current: make(map[int]int), dead: make(map[int]bool), lost: make(map[int]bool), posted: make(map[token]bool),
-		tried: make(map[string]bool),
+		tried: make(map[string]bool), doubted: make(map[token]bool),
 	}
 	for range rapid.IntRange(10, 60).Draw(t, "length") {
 		if steps := w.steps(); len(steps) > 0 {

@@ -48,18 +48,9 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 	defer func() { err = errors.Join(err, s.store.Close()) }()
 	var table consumer.Store = s.store
 	if c.Endpoint != "" {
-		t, err := dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table})
-		if err != nil {
+		if table, err = dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table}); err != nil {
 			return err
 		}
-		if mark, err := t.HighWater(ctx); err != nil {
-			return err
-		} else if mark.Epoch == 0 { // the stream's was taken from the store
-			if _, err := t.TakeEpoch(ctx); err != nil {
-				return err
-			}
-		}
-		table = t
 	}
 	keys, err := events.NewKeyring(s.store, s.service, events.KeyringConfig{})
 	if err != nil {
@@ -72,7 +63,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 		store := &countdown{Store: table, zero: stop}
 		store.left.Store(int64(operations))
 		w, err := consumer.New(consumer.Config{
-			AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
+			Epoch: epoch, AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
 		}, js, keys, sealer, store, idle{})
 		if err != nil {
 			return err
@@ -84,9 +75,11 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 // idle stands in for the rotator: nobody asks for a refresh, and no provider of the bench ends connections together.
 type idle struct{}
 
-func (idle) Do(context.Context, tokenworker.Key, bool) error                    { return nil }
+func (idle) Do(context.Context, tokenworker.Key, bool) error { return nil }
+func (idle) Over(context.Context, tokenworker.Key, tokenworker.Attempt) (bool, error) {
+	return true, nil
+}
 func (idle) SiblingsUntil(string) time.Time                                     { return time.Time{} }
-func (idle) Expect(tokenworker.Key, time.Time)                                  {}
 func (idle) LookBack(context.Context, tokenworker.Key, tokenworker.Stamp) error { return nil }
 
 // epoch is that of the stream of events.

@@ -23,8 +23,8 @@ type Outcome string
 // older than what is stored; or parked.
 const WithoutEffect Outcome = "without_effect"
 
-// PublishAndWait is [Publisher.Publish], and waits until the worker has dealt with the event or ctx ends. A refused event, and
-// a refresh that brought nothing, have an outcome and an error, which wraps the [events.Code]. Without an outcome but with a
+// PublishAndWait is [Publisher.Publish], and waits until the worker has dealt with the event or ctx ends. A refused event, a set that
+// was dropped, and a refresh that brought nothing have an outcome and an error, which wraps the [events.Code]. Without an outcome but with a
 // sequence the event is in the stream, and what becomes of it is not known yet. It needs the right to subscribe to the worker's
 // notices; [WithoutEffect] is seen only by those who may also look into the stream. An acquired event without a company is
 // refused here: what becomes of it is announced under the connection that the provider names.
@@ -126,14 +126,14 @@ func (w *waiter) look(ctx context.Context, sequence uint64, settled chan<- struc
 type answer struct {
 	kind  events.Kind
 	cause events.Cause
-	code  events.Code // of a rejection or a failure
+	code  events.Code // of a rejection, a set that was dropped, or a failure
 }
 
 // answers reports whether the notice is about the awaited request. What the worker does of its own accord does not name a
 // request: whatever came of a refresh since it was asked for answers it.
 func (n answer) answers(request events.Kind, sequence uint64) bool {
 	switch n.kind {
-	case events.Stored, events.Rejected, events.Erased:
+	case events.Stored, events.Rejected, events.Dropped, events.Erased:
 		return n.cause.Sequence == sequence
 	case events.Disconnected: // which an erasure begins with
 		return request == events.Disconnect && n.cause.Sequence == sequence

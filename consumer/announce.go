@@ -29,7 +29,12 @@ func (w *Worker) announce(
 			return err
 		}
 	}
-	notice, err := events.NewNotice(ev.Key, w.cfg.Source, data, w.cfg.Now())
+	return w.tell(ctx, ev.Key, data)
+}
+
+// tell publishes a notice.
+func (w *Worker) tell(ctx context.Context, k tokenworker.Key, data events.NoticeData) error {
+	notice, err := events.NewNotice(k, w.cfg.Source, data, w.cfg.Now())
 	if err != nil {
 		return err
 	}

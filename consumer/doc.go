@@ -18,7 +18,7 @@
 //     bounds how many events can be in that state, and the rest waits in the stream.
 //   - release: this replica is shutting down; another one gets the event at once.
 //   - park: it can be settled neither way for one organization or connection alone (the organization's key is refused, the
-//     record has no room), or for one provider, which cannot be asked for a company. The event moves, unchanged and with its
+//     record has no room, the set's refresh token is being posted), or for one provider, which cannot be asked for a company. The event moves, unchanged and with its
 //     stamp, to TOKENS_PARKED and is tried again from there, minutes apart. Its slot in the main stream is free for others.
 //   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
 //     acknowledged there; then the original is terminated. Unless it is proven that nothing in it is in clear (it opened), it is
@@ -35,17 +35,6 @@
 //     no setting; what is stored is handled whatever the configuration says;
 //   - a request to refresh does not wait for its provider (package rotator, ask.go);
 //   - no provider is waited for by more handlers than it may have requests under way.
-//
-// # Epochs
-//
-// Run handles the events of one epoch after the other (epoch.go). The epoch stands in the names of the consumers of TOKENS_IN, so
-// a worker can be given nothing of a stream whose epoch it does not hold, and stamps what it is given with the one it holds.
-// When the stream was made anew, its consumers are gone; the worker notices at its next look, finishes what it has in hand, and
-// takes the new epoch, for deliveries and the hold-back alike. The eraser reads the epoch of the stream that it is about to
-// delete from.
-//
-// A look compares the stream with the store's high-water mark ([tokenworker.CheckHighWater]), before the first message, every 5
-// seconds, and before the first message after NATS was connected to again.
 //
 // # Events without a company
 //

@@ -19,43 +19,32 @@ import (
 // delivery is one event as it reached the worker: live, parked before, or replayed. Its stamp is its place in the
 // stream when it first came in, whichever way it came now.
 type delivery struct {
-	carrier   string // names the message that brings it now, among all that any stream of its name ever had
+	carrier   string // stream/sequence of the message that brings it now
 	subject   string
 	messageID string
 	body      []byte
 	stamp     tokenworker.Stamp
 	entered   time.Time // into the stream, first
 	tries     uint64    // deliveries of the message that brings it now, this one included
-	epoch     uint64    // of the stream of events now
 	parked    bool
 	sealed    bool // what brings it now holds nothing in clear
 }
 
 // reader makes a delivery of a message. With an error it returns what it could read, so that it can be kept; nil when
 // there is nothing to keep.
-type reader func(ctx context.Context, msg jetstream.Msg, h *hold) (*delivery, error)
+type reader func(ctx context.Context, msg jetstream.Msg) (*delivery, error)
 
-// readLive reads a message of the stream of events. It came by a consumer of the epoch that the worker holds, and so is of that.
-func (w *Worker) readLive(_ context.Context, msg jetstream.Msg, h *hold) (*delivery, error) {
-	d, err := readMessage(msg, h)
-	if err == nil {
-		h.see(d.stamp.Sequence)
-	}
-	return d, err
-}
-
-// readMessage reads a message of any stream. Its stamp is its own if it is of the stream of events.
-func readMessage(msg jetstream.Msg, h *hold) (*delivery, error) {
+// readLive reads a message of the stream of events.
+func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
 	}
 	return &delivery{
-		// A stream that is made anew gives its sequences again, while message ids made of them may still be known.
-		carrier: fmt.Sprintf("%s/%d/%d", meta.Stream, meta.Sequence.Stream, meta.Timestamp.UnixNano()),
+		carrier: fmt.Sprintf("%s/%d", meta.Stream, meta.Sequence.Stream),
 		subject: msg.Subject(), messageID: msg.Headers().Get(events.MessageIDHeader), body: msg.Data(),
-		stamp:   tokenworker.Stamp{Epoch: h.epoch, Sequence: meta.Sequence.Stream},
-		entered: meta.Timestamp, tries: meta.NumDelivered, epoch: h.epoch,
+		stamp:   tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream},
+		entered: meta.Timestamp, tries: meta.NumDelivered,
 	}, nil
 }
 
@@ -63,29 +52,26 @@ func readMessage(msg jetstream.Msg, h *hold) (*delivery, error) {
 const eraseDeadline = 24 * time.Hour
 
 // handle takes one message from delivery to settlement. The error ends the worker.
-func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, h *hold, kind string, read reader) error {
+func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable string, read reader) error {
 	start := w.cfg.Now()
 	deadline := w.cfg.Deadline
-	if kind == streams.Erase {
+	if durable == streams.Erase {
 		deadline = eraseDeadline
 	}
 	ctx, cancel := context.WithTimeout(work, deadline)
-	d, err := read(ctx, msg, h)
-	if err == nil {
-		err = w.sound(ctx, h)
-	}
+	d, err := read(ctx, msg)
 	if err == nil {
 		err = w.processSafely(ctx, d)
 	}
 	cancel()
 	if d == nil { // not a message of a stream: nothing to settle
-		w.cfg.Logger.ErrorContext(run, "reading a message failed", slog.String("consumer", kind), slog.Any("error", err))
+		w.cfg.Logger.ErrorContext(run, "reading a message failed", slog.String("consumer", durable), slog.Any("error", err))
 		return nil
 	}
 	s := settle(err, d.tries, d.parked, run.Err() != nil)
 	s = w.carryOut(work, msg, d, s, err)
-	w.metrics.deliveries.WithLabelValues(kind, s.verb.String()).Inc()
-	w.metrics.seconds.WithLabelValues(kind).Observe(w.cfg.Now().Sub(start).Seconds())
+	w.metrics.deliveries.WithLabelValues(durable, s.verb.String()).Inc()
+	w.metrics.seconds.WithLabelValues(durable).Observe(w.cfg.Now().Sub(start).Seconds())
 	if s.verb == halt {
 		return err
 	}
@@ -166,8 +152,15 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	w.handled(ctx, d, e, verdict.String())
-	if verdict == tokenworker.Full {
+	switch verdict {
+	case tokenworker.Full:
 		return errFull
+	case tokenworker.Undecided:
+		return errAttempt
+	case tokenworker.Spent:
+		w.cfg.Logger.WarnContext(ctx, "an acquired set is dropped: its refresh token may be spent", slog.String("key", e.Key.String()),
+			slog.String("stamp", d.stamp.String()), slog.String("code", events.ReusedRefreshToken))
+		return w.tell(ctx, e.Key, events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken})
 	}
 	if err := w.announce(ctx, ev, notice, verdict, d.tries); err != nil {
 		return err
@@ -215,7 +208,7 @@ func (w *Worker) acquire(
 	}
 	policy := w.cfg.Policy(e.Key.ProviderID)
 	a := &tokenworker.Acquisition{
-		Event: ev, Sealed: sealed, Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
+		Event: ev, Sealed: sealed, Token: set.Fingerprint(e.Key), Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
 		KeepRevocations: policy.NarrowRevocation, Retain: policy.Retain, CheckAt: w.cfg.Now().Add(policy.CheckAfter),
 		SiblingsUntil: w.rotator.SiblingsUntil(e.Key.ProviderID),
 	}
@@ -228,10 +221,30 @@ func (w *Worker) acquire(
 	}
 	defer end()
 	verdict, err := w.store.Acquire(ctx, a)
-	if verdict == tokenworker.Applied {
-		w.rotator.Expect(e.Key, a.DueAt)
+	if err == nil && verdict == tokenworker.Undecided {
+		if a.Over, err = w.attemptOver(ctx, a); err == nil {
+			verdict, err = w.store.Acquire(ctx, a)
+		}
 	}
 	return verdict, details, err
+}
+
+// attemptOver returns the latest attempt at the refresh token of a set, which is over; zero: none is noted any more.
+func (w *Worker) attemptOver(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.AttemptID, error) {
+	rec, err := w.store.Get(ctx, a.Key)
+	if err != nil {
+		return tokenworker.AttemptID{}, err
+	}
+	at := rec.AttemptAt(a.Spendable)
+	if at == nil {
+		return tokenworker.AttemptID{}, nil
+	}
+	if over, err := w.rotator.Over(ctx, a.Key, *at); err != nil {
+		return tokenworker.AttemptID{}, err
+	} else if !over {
+		return tokenworker.AttemptID{}, errAttempt
+	}
+	return at.ID, nil
 }
 
 // open opens the token set on the wire.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,11 +49,11 @@ type rig struct {
 	sealer *kmsenc.Sealer
 	public events.PublicKey
 	logs   *safeBuffer
-	worker *consumer.Worker // the last that was started
-	files  string           // where the NATS server keeps its files
+	files  string // where the NATS server keeps its files
 
-	refreshed  safeBuffer // what was to be refreshed, a line each
-	lookedBack safeBuffer // what was acquired and is to look at its siblings, a line each
+	refreshed  safeBuffer  // what was to be refreshed, a line each
+	over       atomic.Bool // attempts are over
+	lookedBack safeBuffer  // what was acquired and is to look at its siblings, a line each
 
 	// beforeStore and afterStore run around each call of the store that changes it; beforeSeal before each seal. An error
 	// is returned in place of what the call gives. Set them before start.
@@ -65,14 +66,10 @@ func newRig(t *testing.T) *rig {
 	ctx, dir := t.Context(), t.TempDir()
 	server := natstest.Start(t)
 	r := &rig{t: t, js: natstest.ConnectTo(t, server), logs: &safeBuffer{}, files: server.StoreDir()}
+	must(t, streams.Setup(ctx, r.js, 1, func(context.Context) (uint64, error) { return epoch, nil }))
 	db, err := embedded.OpenStore(ctx, filepath.Join(dir, "store.db"))
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
-	for range epoch - 1 { // streams that there were before
-		_, err := db.TakeEpoch(ctx)
-		must(t, err)
-	}
-	must(t, streams.Setup(ctx, r.js, 1, db.TakeEpoch))
 	service, err := embedded.CreateKeyFile(filepath.Join(dir, "key.json"))
 	must(t, err)
 	r.db, r.sealer = db, kmsenc.New(service, db, kmsenc.Config{})
@@ -93,13 +90,12 @@ func must(t *testing.T, err error) {
 // start runs a worker until the test ends or stop is called. Stop returns what Run returned.
 func (r *rig) start(change ...func(*consumer.Config)) (stop func() error) {
 	r.t.Helper()
-	cfg := consumer.Config{Logger: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	cfg := consumer.Config{Epoch: epoch, Logger: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, c := range change {
 		c(&cfg)
 	}
 	w, err := consumer.New(cfg, r.js, r.keys, faultySealer{r}, faultyStore{r}, refresher{r})
 	must(r.t, err)
-	r.worker = w
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -135,14 +131,6 @@ func (f faultyStore) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Re
 	return f.db.Get(ctx, k)
 }
 
-func (f faultyStore) HighWater(ctx context.Context) (tokenworker.Stamp, error) {
-	return f.db.HighWater(ctx)
-}
-
-func (f faultyStore) RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error {
-	return f.db.RaiseHighWater(ctx, to)
-}
-
 func (f faultyStore) NoteProvider(ctx context.Context, id string) error {
 	return f.db.NoteProvider(ctx, id)
 }
@@ -157,9 +145,11 @@ func (f refresher) Ask(_ context.Context, k tokenworker.Key) (string, error) {
 	return "done", err
 }
 
-func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }
+func (f refresher) Over(context.Context, tokenworker.Key, tokenworker.Attempt) (bool, error) {
+	return f.over.Load(), nil
+}
 
-func (f refresher) Expect(tokenworker.Key, time.Time) {}
+func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }
 
 func (f refresher) LookBack(_ context.Context, k tokenworker.Key, _ tokenworker.Stamp) error {
 	_, err := fmt.Fprintf(&f.lookedBack, "%s\n", k)

@@ -36,6 +36,7 @@ type settlement struct {
 var (
 	errHeldBack = errors.New("an earlier message of the subject is unsettled")
 	errFull     = errors.New("the record has no room to remember the event")
+	errAttempt  = errors.New("an attempt at its refresh token may still end either way")
 	errNoEraser = errors.New("requests to erase are left to other replicas")
 	errPanicked = errors.New("handling the delivery panicked")
 	errKeyring  = errors.New("event keys cannot be used") // all organizations' events wait, so none is parked
@@ -78,7 +79,7 @@ func settle(err error, deliveries uint64, parked, stopping bool) settlement {
 	case parked:
 		return settlement{verb: retry, delay: backoff(firstParked, lastParked, deliveries)}
 	case errors.Is(err, tokenworker.ErrKeyRefused), errors.Is(err, tokenworker.ErrSealBroken),
-		errors.Is(err, errFull), errors.Is(err, errPanicked), errors.Is(err, errProvider):
+		errors.Is(err, errFull), errors.Is(err, errAttempt), errors.Is(err, errPanicked), errors.Is(err, errProvider):
 		return settlement{verb: park} // concerns one organization, connection or provider, and waits for somebody to act
 	default:
 		return settlement{verb: retry, delay: backoff(firstRetry, lastRetry, deliveries)}

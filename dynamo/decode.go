@@ -1,6 +1,7 @@
 package dynamo
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
@@ -38,12 +39,15 @@ func decode(it item) (tokenworker.Record, error) {
 		DueAt:       d.time(fieldDue),
 		RevokeAt:    d.time(fieldRevokeAt),
 		RevokeSince: d.time(fieldRevokeSince),
-		Revoke:      d.list(fieldRevoke),
+		Revoke:      d.sets(fieldRevoke),
 		Siblings:    d.siblings(),
 		Claim:       d.claim(fieldClaim),
 		Revoking:    d.claim(fieldRevoking),
 		Seen:        d.ids(),
-		Spent:       d.prints(),
+		Acquired:    d.prints(fieldSpentAcquired),
+		Spent:       d.prints(fieldSpent),
+		Attempts:    d.attempts(),
+		Rotated:     d.flag(d.item, fieldRotated.name()),
 		Failures:    d.count(fieldFailures),
 		FailureCode: d.text(fieldFailureCode),
 		Warned:      d.flag(d.item, fieldWarned.name()),
@@ -57,8 +61,8 @@ func decode(it item) (tokenworker.Record, error) {
 	if !r.RevokeAt.IsZero() || r.Siblings != nil {
 		r.DueAt = d.time(fieldSetDue)
 	}
-	if sealed := d.list(fieldSealed); len(sealed) > 0 {
-		r.Sealed = sealed[0]
+	if current := d.sets(fieldSealed); len(current) > 0 {
+		r.Sealed, r.Token = current[0].Sealed, current[0].Token
 	}
 	return r, d.err
 }
@@ -282,14 +286,43 @@ func (d *decoder) ids() []tokenworker.EventID {
 	return ids
 }
 
-func (d *decoder) prints() []tokenworker.Fingerprint {
+func (d *decoder) prints(f field) []tokenworker.Fingerprint {
 	var prints []tokenworker.Fingerprint
-	for _, b := range d.list(fieldSpent) {
-		if len(b) != len(tokenworker.Fingerprint{}) {
-			d.fail(fieldSpent.name())
+	for _, b := range d.list(f) {
+		if len(b) != printBytes {
+			d.fail(f.name())
 			return nil
 		}
 		prints = append(prints, tokenworker.Fingerprint(b))
 	}
 	return prints
+}
+
+func (d *decoder) attempts() []tokenworker.Attempt {
+	var all []tokenworker.Attempt
+	for _, b := range d.list(fieldAttempts) {
+		if len(b) != attemptBytes {
+			d.fail(fieldAttempts.name())
+			return nil
+		}
+		id, rest := b[:len(tokenworker.AttemptID{})], b[len(tokenworker.AttemptID{}):]
+		token, rest := rest[:printBytes], rest[printBytes:]
+		all = append(all, tokenworker.Attempt{
+			ID: tokenworker.AttemptID(id), Token: tokenworker.Fingerprint(token), Sole: rest[8] == 1,
+			Until: time.Unix(int64(binary.BigEndian.Uint64(rest)), 0).UTC(), //nolint:gosec // undoes attempts of item.go
+		})
+	}
+	return all
+}
+
+func (d *decoder) sets(f field) []tokenworker.Listed {
+	var all []tokenworker.Listed
+	for _, b := range d.list(f) {
+		if len(b) < printBytes {
+			d.fail(f.name())
+			return nil
+		}
+		all = append(all, tokenworker.Listed{Token: tokenworker.Fingerprint(b[:printBytes]), Sealed: b[printBytes:]})
+	}
+	return all
 }

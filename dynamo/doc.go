@@ -26,8 +26,10 @@
 //	entered_at        N    when that event entered the stream
 //	disc_epoch        N    the stamp of the last disconnect, applied or stale
 //	disc_seq          N
-//	sealed            L    of one B: the current token set, sealed (package kmsenc). A list, so that list_append can move it
-//	revoke_list       L    of B: sealed sets to revoke, oldest first
+//	sealed            L    of one B: the current token set, sealed (package kmsenc), after the fingerprint of its token (16 bytes).
+//	                       A list, so that list_append can move it
+//	rotated           BOOL the set's refresh token came with a provider's answer, not with an event
+//	revoke_list       L    of B: sets to revoke, spelled likewise, oldest first
 //	revoke_at         N    when to try next to revoke it
 //	revoke_since      N    since when something has waited for revocation
 //	due_at            N    when the rotator should look at the record
@@ -40,7 +42,11 @@
 //	                       last_resort BOOL
 //	revoking          M    an attempt to revoke that is under way, spelled as a claim
 //	seen_ids          BS   of 24 bytes: an event id's hash (16), its time in Unix seconds (8, big-endian). At most 64
-//	spent_prints      L    of B (32 bytes): fingerprints of refresh tokens that may be spent, oldest first. At most 16
+//	acquired_prints   L    of B (16 bytes): fingerprints of refresh tokens that may be spent and that events brought, oldest
+//	                       first. At most 64
+//	spent_prints      L    and that refreshes brought, likewise. At most 16
+//	attempts          L    of B (41 bytes): the latest attempts at those tokens whose end is not known: the attempt's id (16), the
+//	                       fingerprint (16), the end of its claim in Unix seconds (8, big-endian), 1 for the sole one (1)
 //	failures          N    in a row, to refresh or to revoke
 //	failure_code      S    of the last one
 //	warned            BOOL that the grant ends soon has been announced
@@ -65,14 +71,14 @@
 // record in one transaction, and only where a provider's sets are to be kept; the others' writes stay as they are.
 //
 // A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
-// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given), max_seq N (the highest sequence known of
-// its stream). A checkpoint: chain_number N, chain_seq N, chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
+// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given). A checkpoint: chain_number N, chain_seq N,
+// chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
 //
 // Times are Unix seconds. No name that stands in an expression is one of DynamoDB's reserved words (status, ttl, revoke,
 // scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.
 //
 // A record is at most about 340 KB of DynamoDB's 400: five sealed sets of 64 KiB (four to revoke beside the current one,
-// or five), 1.5 KB of ids, 0.5 KB of fingerprints, 0.5 KB of claims and what is owed, and what an event of 64 KiB can say in clear.
+// or five), 1.5 KB of ids, 1.3 KB of fingerprints, 3.3 KB of attempts at their tokens (usually none or one), 0.5 KB of claims and what is owed, and what an event of 64 KiB can say in clear.
 //
 // # Indexes
 //
@@ -96,13 +102,13 @@
 // does the same. For an acquisition:
 //
 //	SET conn_status = :conn_status, stamp_epoch = :stamp_epoch, ..., sealed = :sealed, due_at = :due_at
-//	REMOVE claim, failures, failure_code, warned, refreshed_at, remove_at, and every detail that the new set does not have
+//	REMOVE claim, rotated, failures, failure_code, warned, refreshed_at, remove_at, and every detail that the new set does not have
 //	ADD seen_ids :seen_ids
 //	if attribute_not_exists(org) OR (
 //	   (stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))   newer
 //	   AND NOT contains(seen_ids, :id)                                                            no repeat
 //	   AND size(seen_ids) < :max_seen                                                             room for its id (56)
-//	   AND NOT contains(spent_prints, :spendable))                                                no resync of a spent token
+//	   AND NOT contains(acquired_prints, :spendable) AND NOT contains(spent_prints, :spendable))  no resync of a spent token
 //
 // Where pending revocations stay (KeepRevocations) there must be none; otherwise the record must never have been
 // disconnected, because what was revoked then may take the new grant with it. A set that is never due must not have to
@@ -110,7 +116,7 @@
 //
 //	SET revoke_list = list_append(if_not_exists(revoke_list, :empty), sealed),
 //	    revoke_at = :revoke_at, revoke_since = if_not_exists(revoke_since, :revoke_since), ...
-//	REMOVE sealed, set_due_at, claim, failures, failure_code, warned, expires_at, grant_expires_at, remove_at
+//	REMOVE sealed, rotated, set_due_at, claim, failures, failure_code, warned, expires_at, grant_expires_at, remove_at
 //	ADD seen_ids :seen_ids
 //	if attribute_exists(sealed) AND newer AND no repeat AND room (64: disconnects have more)
 //

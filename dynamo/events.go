@@ -11,7 +11,7 @@ import (
 const (
 	newer     = "(stamp_epoch < :stamp_epoch OR (stamp_epoch = :stamp_epoch AND stamp_seq < :stamp_seq))"
 	unseen    = "NOT contains(seen_ids, :id) AND size(seen_ids) < :usual_seen"
-	unspent   = "NOT contains(spent_prints, :spendable)"
+	unspent   = "NOT contains(acquired_prints, :spendable) AND NOT contains(spent_prints, :spendable)"
 	noRevokes = "attribute_not_exists(revoke_at)"
 	connected = "attribute_not_exists(disc_epoch)"
 	nothing   = "attribute_not_exists(owed)"
@@ -36,7 +36,7 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	c := newChange(encode(&first, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
-		fieldProviderConnID, fieldConsent, fieldClaim, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
+		fieldProviderConnID, fieldConsent, fieldClaim, fieldRotated, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
 	if a.Retain > 0 {
 		c.write(fieldRetained)
 		if c.beside, err = t.retains(ctx, at, nil, &first); err != nil {
@@ -79,8 +79,8 @@ func (t *Table) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (t
 	at, attempt := addressOf(d.Key), tokenworker.NewAttemptID()
 	c := newChange(encode(&next, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldDiscEpoch, fieldDiscSequence,
-		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldSetDue, fieldRevokeAt, fieldClaim, fieldRemove, fieldFailures,
-		fieldFailureCode, fieldWarned, fieldSiblings)
+		fieldSealed, fieldExpires, fieldGrantExpires, fieldDue, fieldDueShard, fieldSetDue, fieldRevokeAt, fieldClaim, fieldRotated,
+		fieldRemove, fieldFailures, fieldFailureCode, fieldWarned, fieldSiblings)
 	c.assign(fieldRevoke, "list_append(if_not_exists(revoke_list, :revoke_list), sealed)", list(nil))
 	c.assign(fieldRevokeSince, "if_not_exists(revoke_since, :revoke_since)", c.next[fieldRevokeSince])
 	c.remember(d.ID)
@@ -113,8 +113,8 @@ func checkSize(sealed []byte) error {
 
 // checkSizes reports a record with a sealed set that is too large to be stored.
 func checkSizes(r *tokenworker.Record) error {
-	for _, sealed := range r.Revoke {
-		if err := checkSize(sealed); err != nil {
+	for _, set := range r.Revoke {
+		if err := checkSize(set.Sealed); err != nil {
 			return err
 		}
 	}

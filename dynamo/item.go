@@ -49,7 +49,10 @@ const (
 	fieldRetained       field = ":retained"
 	fieldOwed           field = ":owed"
 	fieldSeen           field = ":seen_ids"
+	fieldSpentAcquired  field = ":acquired_prints"
 	fieldSpent          field = ":spent_prints"
+	fieldAttempts       field = ":attempts"
+	fieldRotated        field = ":rotated"
 	fieldAcquired       field = ":acquired_at"
 	fieldRefreshed      field = ":refreshed_at"
 	fieldRemove         field = ":remove_at"
@@ -85,7 +88,11 @@ const (
 	owedAt      = "at"
 )
 
-const eventIDBytes = len(tokenworker.EventID{}.Hash) + 8
+const (
+	printBytes   = len(tokenworker.Fingerprint{})
+	eventIDBytes = len(tokenworker.EventID{}.Hash) + 8
+	attemptBytes = len(tokenworker.AttemptID{}) + printBytes + 8 + 1
+)
 
 // usualFields is how many attributes a record rarely exceeds: as many as a map of 32 slots takes before it grows.
 const usualFields = 28
@@ -106,7 +113,7 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 		v[fieldDiscSequence] = number(r.Disconnected.Sequence)
 	}
 	if r.Sealed != nil {
-		v[fieldSealed] = list([][]byte{r.Sealed})
+		v[fieldSealed] = sets(tokenworker.Listed{Sealed: r.Sealed, Token: r.Token})
 	}
 	v.time(fieldExpires, r.ExpiresAt)
 	v.time(fieldGrantExpires, r.GrantExpiresAt)
@@ -129,7 +136,7 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	v.time(fieldRevokeAt, r.RevokeAt)
 	v.time(fieldRevokeSince, r.RevokeSince)
 	if len(r.Revoke) > 0 {
-		v[fieldRevoke] = list(r.Revoke)
+		v[fieldRevoke] = sets(r.Revoke...)
 	}
 	v.claim(fieldClaim, r.Claim)
 	v.claim(fieldRevoking, r.Revoking)
@@ -143,13 +150,10 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	if len(r.Seen) > 0 {
 		v[fieldSeen] = idSet(r.Seen)
 	}
-	if len(r.Spent) > 0 {
-		prints := make([][]byte, len(r.Spent))
-		for i := range r.Spent {
-			prints[i] = r.Spent[i][:]
-		}
-		v[fieldSpent] = list(prints)
-	}
+	v.prints(fieldSpentAcquired, r.Acquired)
+	v.prints(fieldSpent, r.Spent)
+	v.attempts(r.Attempts)
+	v.flag(fieldRotated, r.Rotated)
 	v.time(fieldAcquired, r.AcquiredAt)
 	v.time(fieldRefreshed, r.RefreshedAt)
 	v.time(fieldRemove, r.RemoveAt)
@@ -211,6 +215,37 @@ func (v fields) siblings(s *tokenworker.Siblings) {
 	v[fieldSiblings] = &types.AttributeValueMemberM{Value: m}
 }
 
+func (v fields) prints(f field, all []tokenworker.Fingerprint) {
+	if len(all) == 0 {
+		return
+	}
+	prints := make([][]byte, len(all))
+	for i := range all {
+		prints[i] = all[i][:]
+	}
+	v[f] = list(prints)
+}
+
+// attempts are spelled as their ids, the fingerprints, the ends of their claims in Unix seconds, big-endian, and 1 for the
+// sole one at its token.
+func (v fields) attempts(all []tokenworker.Attempt) {
+	if len(all) == 0 {
+		return
+	}
+	spelled := make([][]byte, len(all))
+	for i, a := range all {
+		b := append(append(make([]byte, 0, attemptBytes), a.ID[:]...), a.Token[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(a.Until.Unix())) //nolint:gosec // two's complement, undone by attempts
+		if a.Sole {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+		spelled[i] = b
+	}
+	v[fieldAttempts] = list(spelled)
+}
+
 func (v fields) owed(all []tokenworker.Owed) {
 	if len(all) == 0 {
 		return
@@ -264,6 +299,15 @@ func list(blobs [][]byte) types.AttributeValue {
 		l[i] = blob(b)
 	}
 	return &types.AttributeValueMemberL{Value: l}
+}
+
+// sets is a list of sealed sets, each after the fingerprint of its token.
+func sets(all ...tokenworker.Listed) types.AttributeValue {
+	blobs := make([][]byte, len(all))
+	for i, s := range all {
+		blobs[i] = append(append(make([]byte, 0, printBytes+len(s.Sealed)), s.Token[:]...), s.Sealed...)
+	}
+	return list(blobs)
 }
 
 func idSet(ids []tokenworker.EventID) types.AttributeValue {

@@ -34,12 +34,14 @@ func fullRecord() tokenworker.Record {
 		Fence:        tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 3, Sequence: 1<<64 - 1}, Generation: 7},
 		Entered:      at(0),
 		Disconnected: tokenworker.Stamp{Epoch: 2, Sequence: 41},
-		Sealed:       []byte("sealed set"),
+		Sealed:       []byte("sealed set"), Token: tokenworker.Fingerprint{11}, Rotated: true,
 		Details: tokenworker.Details{
 			ExpiresAt: at(1), GrantExpiresAt: at(2), Scope: "read write", Subject: "subject", Issuer: "https://issuer.example",
 			ProviderConnectionID: "connection", ConsentRef: "consent",
 		},
-		DueAt: at(5), RevokeAt: at(4), RevokeSince: at(3), Revoke: [][]byte{[]byte("older set"), []byte("newer set")},
+		DueAt: at(5), RevokeAt: at(4), RevokeSince: at(3), Revoke: []tokenworker.Listed{
+			{Sealed: []byte("older set"), Token: tokenworker.Fingerprint{12}}, {Sealed: []byte("newer set")},
+		},
 		Claim: &tokenworker.Claim{
 			Owner: "replica", Attempt: tokenworker.AttemptID{1, 2, 3}, At: at(4), Until: at(5), LastResort: true,
 		},
@@ -50,8 +52,12 @@ func fullRecord() tokenworker.Record {
 			Attempt: tokenworker.AttemptID{6}, By: "replica", Kinds: []string{"refreshed", "recovered"},
 			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 3, Sequence: 1<<64 - 1}, Generation: 8}, Code: "because", At: at(8),
 		}, {By: "another", Kinds: []string{"revoked"}, At: at(10)}},
-		Seen:       []tokenworker.EventID{tokenworker.NewEventID("source", "id", at(-1))},
-		Spent:      []tokenworker.Fingerprint{{1}, {2}},
+		Seen:     []tokenworker.EventID{tokenworker.NewEventID("source", "id", at(-1))},
+		Acquired: []tokenworker.Fingerprint{{3}, {4}},
+		Spent:    []tokenworker.Fingerprint{{1}, {2}},
+		Attempts: []tokenworker.Attempt{
+			{ID: tokenworker.AttemptID{1}, Token: tokenworker.Fingerprint{3}, Sole: true, Until: at(9)}, {Token: tokenworker.Fingerprint{4}, Until: at(10)},
+		},
 		AcquiredAt: at(-1), RefreshedAt: at(6), RemoveAt: at(7), Revision: tokenworker.AttemptID{7, 8, 9},
 	}
 }
@@ -139,6 +145,9 @@ func TestARecordComesBackFromItsItem(t *testing.T) {
 				to.Field(i).Set(from.Field(i))
 			}
 		}
+		if r.Sealed == nil {
+			r.Token = tokenworker.Fingerprint{} // which goes with the set
+		}
 		got, err := decode(asItem(&r))
 		if err != nil {
 			rt.Fatalf("decode: %v", err)
@@ -179,7 +188,8 @@ func TestAnItemThatThisVersionDidNotWriteIsRefusedWithoutAPanicOrAWordOfIt(t *te
 			want = 0
 		}
 		switch name {
-		case "conn", "claim", "revoking", "siblings", "owed", "warned", "retained", "seen_ids", "spent_prints", "revoke_list", "sealed", "written_by":
+		case "conn", "claim", "revoking", "siblings", "owed", "warned", "retained", "rotated", "seen_ids", "acquired_prints", "spent_prints", "attempts",
+			"revoke_list", "sealed", "written_by":
 			want = len(odd)
 		}
 		if _, isNumber := asItem(&full)[name].(*types.AttributeValueMemberN); isNumber {

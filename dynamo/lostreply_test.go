@@ -307,8 +307,8 @@ func TestAnotherWriteBetweenALostReplyAndTheNextTry(t *testing.T) {
 		if got, err := claim("claimed", 2)(t.Context(), table); err != nil || got != "applied" {
 			t.Errorf("%q, error %v; want applied", got, err)
 		}
-		if r, err := other.Get(t.Context(), event("claimed", 2).Key); err != nil || len(r.Seen) != 2 || len(r.Spent) != 1 {
-			t.Errorf("%d ids, %d spent, error %v; want 2 and 1", len(r.Seen), len(r.Spent), err)
+		if r, err := other.Get(t.Context(), event("claimed", 2).Key); err != nil || len(r.Seen) != 2 || len(r.Acquired) != 1 {
+			t.Errorf("%d ids, %d spent, error %v; want 2 and 1", len(r.Seen), len(r.Acquired), err)
 		}
 	})
 

@@ -30,17 +30,22 @@ type recordJSON struct {
 	ProviderConnectionID string   `json:"provider_connection_id,omitzero"`
 	ConsentRef           string   `json:"consent_ref,omitzero"`
 
-	DueAt       unixTime `json:"due_at,omitzero"`
-	RevokeAt    unixTime `json:"revoke_at,omitzero"`
-	RevokeSince unixTime `json:"revoke_since,omitzero"`
-	Revoke      [][]byte `json:"revoke,omitempty"`
+	Token   idJSON `json:"token,omitzero"`
+	Rotated bool   `json:"rotated,omitzero"`
+
+	DueAt       unixTime     `json:"due_at,omitzero"`
+	RevokeAt    unixTime     `json:"revoke_at,omitzero"`
+	RevokeSince unixTime     `json:"revoke_since,omitzero"`
+	Revoke      []listedJSON `json:"revoke,omitempty"`
 
 	Siblings *siblingsJSON `json:"siblings,omitempty"`
 
 	Claim    *claimJSON `json:"claim,omitempty"`
 	Revoking *claimJSON `json:"revoking,omitempty"`
-	Seen     []byte     `json:"seen,omitempty"`  // for each id its hash, 16 bytes, and time, 8 bytes, big endian
-	Spent    []byte     `json:"spent,omitempty"` // 32 bytes each
+	Seen     []byte     `json:"seen,omitempty"`           // for each id its hash, 16 bytes, and time, 8 bytes, big endian
+	Acquired []byte     `json:"spent_acquired,omitempty"` // 16 bytes each
+	Spent    []byte     `json:"spent,omitempty"`          // 16 bytes each
+	Attempts []tryJSON  `json:"attempts,omitempty"`
 
 	Failures    int        `json:"failures,omitzero"`
 	FailureCode string     `json:"failure_code,omitzero"`
@@ -54,11 +59,23 @@ type recordJSON struct {
 }
 
 type claimJSON struct {
-	Owner      string      `json:"owner"`
-	Attempt    attemptJSON `json:"attempt"`
-	At         unixTime    `json:"at,omitzero"`
-	Until      unixTime    `json:"until"`
-	LastResort bool        `json:"last_resort,omitzero"`
+	Owner      string   `json:"owner"`
+	Attempt    idJSON   `json:"attempt"`
+	At         unixTime `json:"at,omitzero"`
+	Until      unixTime `json:"until"`
+	LastResort bool     `json:"last_resort,omitzero"`
+}
+
+type tryJSON struct {
+	ID    idJSON   `json:"id"`
+	Token idJSON   `json:"token"`
+	Sole  bool     `json:"sole,omitzero"`
+	Until unixTime `json:"until"`
+}
+
+type listedJSON struct {
+	Sealed []byte `json:"sealed"`
+	Token  idJSON `json:"token"`
 }
 
 type siblingsJSON struct {
@@ -70,32 +87,32 @@ type siblingsJSON struct {
 }
 
 type owedJSON struct {
-	Attempt    attemptJSON `json:"attempt"`
-	By         string      `json:"by"`
-	Kinds      []string    `json:"kinds"`
-	Stamp      [2]uint64   `json:"stamp"`
-	Generation uint64      `json:"generation,omitzero"`
-	Code       string      `json:"code,omitzero"`
-	At         unixTime    `json:"at"`
+	Attempt    idJSON    `json:"attempt"`
+	By         string    `json:"by"`
+	Kinds      []string  `json:"kinds"`
+	Stamp      [2]uint64 `json:"stamp"`
+	Generation uint64    `json:"generation,omitzero"`
+	Code       string    `json:"code,omitzero"`
+	At         unixTime  `json:"at"`
 }
 
-// attemptJSON is an attempt's id as a byte string.
-type attemptJSON tokenworker.AttemptID
+// idJSON is an attempt's id, or a fingerprint, as a byte string.
+type idJSON [16]byte
 
-func (a attemptJSON) MarshalText() ([]byte, error) {
+func (a idJSON) MarshalText() ([]byte, error) {
 	return base64.StdEncoding.AppendEncode(nil, a[:]), nil
 }
 
-func (a *attemptJSON) UnmarshalText(text []byte) error {
+func (a *idJSON) UnmarshalText(text []byte) error {
 	b, err := base64.StdEncoding.AppendDecode(nil, text)
 	if err != nil || len(b) != len(a) {
-		return errAttempt
+		return errID
 	}
 	copy(a[:], b)
 	return nil
 }
 
-var errAttempt = errors.New("not an attempt's id")
+var errID = errors.New("not 16 bytes")
 
 // unixTime is a time as Unix seconds; the zero time is left out, by omitzero.
 type unixTime struct{ time.Time }
@@ -126,7 +143,8 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		ExpiresAt: unixTime{r.ExpiresAt}, GrantExpiresAt: unixTime{r.GrantExpiresAt},
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer,
 		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef,
-		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, RevokeSince: unixTime{r.RevokeSince}, Revoke: r.Revoke,
+		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, RevokeSince: unixTime{r.RevokeSince},
+		Token: idJSON(r.Token), Rotated: r.Rotated,
 		Claim: encodeClaim(r.Claim), Revoking: encodeClaim(r.Revoking),
 		Failures: r.Failures, FailureCode: r.FailureCode, Warned: r.Warned, Retained: r.Retained,
 		AcquiredAt: unixTime{r.AcquiredAt}, RefreshedAt: unixTime{r.RefreshedAt}, RemoveAt: unixTime{r.RemoveAt},
@@ -136,7 +154,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 	}
 	for _, o := range r.Owed {
 		w.Owed = append(w.Owed, owedJSON{
-			attemptJSON(o.Attempt), o.By, o.Kinds, pair(o.Fence.Stamp), o.Fence.Generation, o.Code, unixTime{o.At},
+			idJSON(o.Attempt), o.By, o.Kinds, pair(o.Fence.Stamp), o.Fence.Generation, o.Code, unixTime{o.At},
 		})
 	}
 	w.Seen = make([]byte, 0, len(r.Seen)*eventIDBytes)
@@ -144,9 +162,12 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		w.Seen = append(w.Seen, id.Hash[:]...)
 		w.Seen = binary.BigEndian.AppendUint64(w.Seen, uint64(id.Time)) //nolint:gosec // two's complement both ways
 	}
-	w.Spent = make([]byte, 0, len(r.Spent)*fingerprintBytes)
-	for _, f := range r.Spent {
-		w.Spent = append(w.Spent, f[:]...)
+	w.Acquired, w.Spent = encodePrints(r.Acquired), encodePrints(r.Spent)
+	for _, a := range r.Attempts {
+		w.Attempts = append(w.Attempts, tryJSON{idJSON(a.ID), idJSON(a.Token), a.Sole, unixTime{a.Until}})
+	}
+	for _, l := range r.Revoke {
+		w.Revoke = append(w.Revoke, listedJSON{l.Sealed, idJSON(l.Token)})
 	}
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -159,7 +180,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record, error) {
 	damaged := fmt.Errorf("%w: the store's row of %s is damaged", tokenworker.ErrMisconfigured, k)
 	var w recordJSON
-	if json.Unmarshal(record, &w) != nil || len(w.Seen)%eventIDBytes != 0 || len(w.Spent)%fingerprintBytes != 0 {
+	if json.Unmarshal(record, &w) != nil || len(w.Seen)%eventIDBytes != 0 || len(w.Acquired)%fingerprintBytes != 0 || len(w.Spent)%fingerprintBytes != 0 {
 		return tokenworker.Record{}, damaged
 	}
 	r := tokenworker.Record{
@@ -170,7 +191,9 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 			Scope: w.Scope, Subject: w.Subject, Issuer: w.Issuer,
 			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
 		},
-		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time, Revoke: w.Revoke,
+		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time,
+		Token: tokenworker.Fingerprint(w.Token), Rotated: w.Rotated,
+		Acquired: decodePrints(w.Acquired), Spent: decodePrints(w.Spent),
 		Claim: w.Claim.decode(), Revoking: w.Revoking.decode(),
 		Failures: w.Failures, FailureCode: w.FailureCode, Warned: w.Warned, Retained: w.Retained,
 		AcquiredAt: w.AcquiredAt.Time, RefreshedAt: w.RefreshedAt.Time, RemoveAt: w.RemoveAt.Time,
@@ -186,17 +209,37 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 			Hash: [hashBytes]byte(b), Time: int64(binary.BigEndian.Uint64(b[hashBytes:])), //nolint:gosec // as above
 		})
 	}
-	for b := w.Spent; len(b) > 0; b = b[fingerprintBytes:] {
-		r.Spent = append(r.Spent, tokenworker.Fingerprint(b))
+	for _, a := range w.Attempts {
+		r.Attempts = append(r.Attempts, tokenworker.Attempt{
+			ID: tokenworker.AttemptID(a.ID), Token: tokenworker.Fingerprint(a.Token), Sole: a.Sole, Until: a.Until.Time,
+		})
+	}
+	for _, l := range w.Revoke {
+		r.Revoke = append(r.Revoke, tokenworker.Listed{Sealed: l.Sealed, Token: tokenworker.Fingerprint(l.Token)})
 	}
 	return r, nil
+}
+
+func encodePrints(all []tokenworker.Fingerprint) []byte {
+	b := make([]byte, 0, len(all)*fingerprintBytes)
+	for _, f := range all {
+		b = append(b, f[:]...)
+	}
+	return b
+}
+
+func decodePrints(b []byte) (all []tokenworker.Fingerprint) {
+	for ; len(b) > 0; b = b[fingerprintBytes:] {
+		all = append(all, tokenworker.Fingerprint(b[:fingerprintBytes]))
+	}
+	return all
 }
 
 func encodeClaim(c *tokenworker.Claim) *claimJSON {
 	if c == nil {
 		return nil
 	}
-	return &claimJSON{c.Owner, attemptJSON(c.Attempt), unixTime{c.At}, unixTime{c.Until}, c.LastResort}
+	return &claimJSON{c.Owner, idJSON(c.Attempt), unixTime{c.At}, unixTime{c.Until}, c.LastResort}
 }
 
 func (c *claimJSON) decode() *tokenworker.Claim {

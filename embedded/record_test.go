@@ -36,12 +36,14 @@ func fullRecord() tokenworker.Record {
 		Status:  tokenworker.Active,
 		Fence:   tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 1<<64 - 1}, Generation: 3},
 		Entered: at(1), Disconnected: tokenworker.Stamp{Epoch: 1, Sequence: 41},
-		Sealed: []byte("sealed"),
+		Sealed: []byte("sealed"), Token: tokenworker.Fingerprint{11}, Rotated: true,
 		Details: tokenworker.Details{
 			ExpiresAt: at(2), GrantExpiresAt: at(30), Scope: "read write", Subject: "user-1",
 			Issuer: "https://issuer.example", ProviderConnectionID: "conn-1", ConsentRef: "consent-1",
 		},
-		DueAt: at(3), RevokeAt: at(4), RevokeSince: at(1), Revoke: [][]byte{[]byte("older"), []byte("oldest")},
+		DueAt: at(3), RevokeAt: at(4), RevokeSince: at(1), Revoke: []tokenworker.Listed{
+			{Sealed: []byte("older"), Token: tokenworker.Fingerprint{12}}, {Sealed: []byte("oldest")},
+		},
 		Siblings: &tokenworker.Siblings{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 40}, Entered: at(10), At: at(11), Until: at(12), Ask: true},
 		Claim:    &tokenworker.Claim{Owner: "replica-1", Attempt: attempt, At: at(4), Until: at(5), LastResort: true},
 		Revoking: &tokenworker.Claim{Owner: "replica-2", Attempt: attempt, At: at(6), Until: at(7)},
@@ -51,7 +53,9 @@ func fullRecord() tokenworker.Record {
 			Fence: tokenworker.Fence{Stamp: tokenworker.Stamp{Epoch: 1, Sequence: 17}, Generation: 2}, Code: "because", At: at(9),
 		}, {By: "another", Kinds: []string{"revoked"}, At: at(10)}},
 		Seen:       []tokenworker.EventID{id, {Time: -1}},
+		Acquired:   []tokenworker.Fingerprint{spent, {2}},
 		Spent:      []tokenworker.Fingerprint{spent, {1}},
+		Attempts:   []tokenworker.Attempt{{ID: attempt, Token: spent, Sole: true, Until: at(9)}, {Token: tokenworker.Fingerprint{2}, Until: at(10)}},
 		AcquiredAt: at(6), RefreshedAt: at(7), RemoveAt: at(8),
 	}
 }
@@ -149,14 +153,25 @@ func drawRecord(t *rapid.T) tokenworker.Record {
 		filled(id.Hash[:])
 		r.Seen = append(r.Seen, id)
 	}
-	for range rapid.IntRange(0, tokenworker.MaxSpent).Draw(t, "spent") {
-		var f tokenworker.Fingerprint
-		filled(f[:])
-		r.Spent = append(r.Spent, f)
+	prints := func(limit int, label string) (all []tokenworker.Fingerprint) {
+		for range rapid.IntRange(0, limit).Draw(t, label) {
+			var f tokenworker.Fingerprint
+			filled(f[:])
+			all = append(all, f)
+		}
+		return all
 	}
-	for range rapid.IntRange(0, tokenworker.MaxRevoke).Draw(t, "revoke") {
-		r.Revoke = append(r.Revoke, rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "set"))
+	r.Acquired, r.Spent = prints(tokenworker.MaxAcquired, "acquired"), prints(tokenworker.MaxSpent, "spent")
+	for _, token := range prints(3, "attempts") {
+		a := tokenworker.Attempt{Token: token, Sole: rapid.Bool().Draw(t, "sole"), Until: moment.Draw(t, "attempt until")}
+		filled(a.ID[:])
+		r.Attempts = append(r.Attempts, a)
 	}
+	for _, token := range prints(tokenworker.MaxRevoke, "revoke") {
+		r.Revoke = append(r.Revoke, tokenworker.Listed{Sealed: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "set"), Token: token})
+	}
+	r.Rotated = rapid.Bool().Draw(t, "rotated")
+	filled(r.Token[:])
 	return r
 }
 

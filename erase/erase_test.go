@@ -37,7 +37,7 @@ func (r *rig) expectTombstone(k tokenworker.Key, at tokenworker.Stamp) {
 	rec := r.get(k)
 	want := tokenworker.Record{
 		Key: k, Status: tokenworker.Disconnected, Fence: tokenworker.Fence{Stamp: at}, Disconnected: at, Entered: rec.Entered,
-		Seen: rec.Seen, Spent: rec.Spent, Owed: rec.Owed, DueAt: rec.DueAt, RemoveAt: rec.RemoveAt, FailureCode: rec.FailureCode,
+		Seen: rec.Seen, Acquired: rec.Acquired, Spent: rec.Spent, Attempts: rec.Attempts, Owed: rec.Owed, DueAt: rec.DueAt, RemoveAt: rec.RemoveAt, FailureCode: rec.FailureCode,
 		Revision: rec.Revision,
 	}
 	got, err1 := json.Marshal(rec)

@@ -98,7 +98,7 @@ func (r *erasure) disconnect(ctx context.Context, k tokenworker.Key) error {
 // pending tells a row that may hold something from before the request: one that a disconnect, be it a later one, has not made
 // a tombstone yet, and a newer grant beside which an older set waits for its revocation.
 func (r *erasure) pending(rec *tokenworker.Record) bool {
-	return rec.Status == tokenworker.Disconnecting || slices.ContainsFunc(rec.Revoke, r.isOlderSet)
+	return rec.Status == tokenworker.Disconnecting || slices.ContainsFunc(rec.Waiting(), r.isOlderSet)
 }
 
 // isOlderSet tells a sealed set from before the request. One that does not say is: nobody can revoke it.

@@ -45,7 +45,7 @@ var schemaOf = map[string]string{
 	"acquired": "acquired", "acquired_provider_only": "acquired", "acquired_plain": "acquired-plain",
 	"disconnect": "disconnect", "disconnect_bare": "disconnect", "refresh": "refresh",
 	"erase": "erase", "erase_organization": "erase",
-	"stored": "stored", "stored_without_expiry": "stored", "disconnected": "disconnected", "rejected": "rejected",
+	"stored": "stored", "stored_without_expiry": "stored", "disconnected": "disconnected", "rejected": "rejected", "dropped": "dropped",
 	"erased": "erased", "erased_organization": "erased",
 	"refreshed": "refreshed", "refresh_failed": "refresh-failed", "reauth_required": "reauth-required", "recovered": "recovered",
 	"expiring": "expiring", "revoked": "revoked", "revoke_failed": "revoke-failed",

@@ -26,6 +26,7 @@ const (
 	RevokeFailed   Kind = "revoke_failed"   // the provider could not be brought to confirm it
 	Erased         Kind = "erased"          // all data is gone
 	Rejected       Kind = "rejected"        // an event was refused and lies in the dead letters
+	Dropped        Kind = "dropped"         // an acquired set was not stored: its refresh token may be spent
 )
 
 // requests and notices list every kind, in the order of the contract document.
@@ -33,7 +34,7 @@ var (
 	requests = []Kind{Acquired, Disconnect, Refresh, Erase}
 	notices  = []Kind{
 		Stored, Refreshed, RefreshFailed, ReauthRequired, Recovered, Expiring, Disconnected, Revoked, RevokeFailed,
-		Erased, Rejected,
+		Erased, Rejected, Dropped,
 	}
 )
 

@@ -19,8 +19,8 @@ type Notice struct {
 	Data       json.RawMessage // of the kind's data type, such as [StoredData]
 }
 
-// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData], [RejectedData], [ErasedData], or
-// [AttemptData] for the others.
+// NoticeData is the data of one kind of notice: [StoredData], [DisconnectedData], [RejectedData], [DroppedData], [ErasedData],
+// or [AttemptData] for the others.
 type NoticeData interface {
 	// notice is the kind, and what tells this notice from all others of the kind.
 	notice() (k Kind, identity string)
@@ -69,6 +69,15 @@ type RejectedData struct {
 	Code    Code `json:"code"`
 }
 
+// ReusedRefreshToken is the code of a [Dropped] notice.
+const ReusedRefreshToken = "reused_refresh_token"
+
+// DroppedData is the data of a [Dropped] notice. The set is kept nowhere.
+type DroppedData struct {
+	Cause
+	Code string `json:"code"` // [ReusedRefreshToken]
+}
+
 // ErasedData is the data of an [Erased] notice: the receipt of an erasure.
 type ErasedData struct {
 	Cause
@@ -108,6 +117,7 @@ func (c Cause) identity() string { return fmt.Sprintf("%d/%d", c.Epoch, c.Sequen
 func (d StoredData) notice() (Kind, string)       { return Stored, d.identity() }
 func (d DisconnectedData) notice() (Kind, string) { return Disconnected, d.identity() }
 func (d RejectedData) notice() (Kind, string)     { return Rejected, d.identity() }
+func (d DroppedData) notice() (Kind, string)      { return Dropped, d.identity() }
 func (d ErasedData) notice() (Kind, string)       { return Erased, d.identity() }
 func (d AttemptData) notice() (Kind, string)      { return d.Kind, d.Attempt }
 

@@ -354,8 +354,8 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 	}
 	for _, k := range []tokenworker.Key{k, rotated} {
 		rec := r.get(k)
-		if rec.Status != tokenworker.ReauthRequired || rec.Claim != nil || rec.FailureCode != "superseded" || len(rec.Spent) != 1 {
-			t.Errorf("the superseded %s is %s, claimed as %+v, with %d tokens spent", k, rec.Status, rec.Claim, len(rec.Spent))
+		if rec.Status != tokenworker.ReauthRequired || rec.Claim != nil || rec.FailureCode != "superseded" || len(rec.Acquired) != 1 {
+			t.Errorf("the superseded %s is %s, claimed as %+v, with %d tokens spent", k, rec.Status, rec.Claim, len(rec.Acquired))
 		}
 		if len(rec.Owed) != 1 || rec.Owed[0].Kinds[0] != "reauth_required" || !rec.DueAt.Equal(now) {
 			t.Errorf("it owes %+v and is due at %s", rec.Owed, rec.DueAt)

@@ -81,9 +81,9 @@ func values(left map[string]*Left) func(yield func(Left) bool) {
 // setsOf are the sealed sets of a record.
 func setsOf(rec tokenworker.Record) [][]byte {
 	if rec.Sealed == nil {
-		return slices.Clip(rec.Revoke)
+		return rec.Waiting()
 	}
-	return append(slices.Clip(rec.Revoke), rec.Sealed)
+	return append(rec.Waiting(), rec.Sealed)
 }
 
 // retained are the sealed sets that are kept beside a record.

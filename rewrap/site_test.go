@@ -189,7 +189,7 @@ func (s site) open(ctx context.Context, sealer *kmsenc.Sealer, rec tokenworker.R
 			return errors.New("another set")
 		}
 	}
-	for _, sealed := range rec.Revoke {
+	for _, sealed := range rec.Waiting() {
 		if _, err := sealer.OpenListed(ctx, rec.Key, sealed); err != nil {
 			return err
 		}

@@ -30,10 +30,10 @@ func (t terms) claimer(p provider.Policy) time.Duration {
 // allowance is how far the clock of whoever claimed may be from that of whoever judges.
 func (t terms) allowance(p provider.Policy) time.Duration { return t.claimer(p) + t.judge() }
 
-// settled is when no request of a claim can still arrive, and nobody holds its answer unsaved: its end, the margin (WaitMargin)
+// settled is when no request of a claim that ends at a time can still arrive, and nobody holds its answer unsaved: its end, the margin (WaitMargin)
 // and what the clocks may be apart (WaitSkew).
-func (t terms) settled(c *tokenworker.Claim, p provider.Policy) time.Time {
-	return c.Until.Add(p.Margin + t.allowance(p))
+func (t terms) settled(end time.Time, p provider.Policy) time.Time {
+	return end.Add(p.Margin + t.allowance(p))
 }
 
 // inWindow reports whether a token that a grace provider may have taken can be posted again at a time (RoomForPost,

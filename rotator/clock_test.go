@@ -99,8 +99,8 @@ func TestALastResortThatNobodyAnswersIsGivenUp(t *testing.T) {
 	if rec.Status != tokenworker.ReauthRequired || rec.FailureCode != "unresolved" || posts < 8 || posts > 20 {
 		t.Errorf("status %s, code %q after %d requests", rec.Status, rec.FailureCode, posts)
 	}
-	if len(rec.Sealed) == 0 || len(rec.Spent) != 1 {
-		t.Errorf("%d bytes sealed, %d spent: the set is kept to be revoked, and its token may be spent", len(rec.Sealed), len(rec.Spent))
+	if len(rec.Sealed) == 0 || len(rec.Acquired) != 1 {
+		t.Errorf("%d bytes sealed, %d spent: the set is kept to be revoked, and its token may be spent", len(rec.Sealed), len(rec.Acquired))
 	}
 	if got := r.notices(); got[max(0, len(got)-15):] != "reauth_required" {
 		t.Errorf("announced %q", got)

@@ -40,7 +40,7 @@ func plan(r *tokenworker.Record, p provider.Policy, t terms, now time.Time, forc
 	if (!forced || c.LastResort && p.Rotates()) && now.Before(r.DueAt) {
 		return wait, r.DueAt
 	}
-	settled := t.settled(c, p)
+	settled := t.settled(c.Until, p)
 	switch {
 	case p.Rotation == provider.Static:
 		return repost, now
@@ -66,7 +66,7 @@ const lastResortsFor = 3 * 24 * time.Hour
 
 // afterUnknown is when to look again at a record whose attempt is unresolved.
 func afterUnknown(r *tokenworker.Record, p provider.Policy, t terms, now time.Time) time.Time {
-	retry, settled := now.Add(backoff(r.Key, r.Failures+1)), t.settled(r.Claim, p)
+	retry, settled := now.Add(backoff(r.Key, r.Failures+1)), t.settled(r.Claim.Until, p)
 	switch {
 	case p.Rotation == provider.Static:
 		return later(retry, r.Claim.Until)

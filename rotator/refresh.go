@@ -112,7 +112,9 @@ func (r *Rotator) refresh(ctx context.Context, rec tokenworker.Record, announced
 		return r.expire(ctx, rec, policy, set)
 	}
 	if rec.Claim != nil && policy.Rotates() {
-		rescued, err := r.rescue.has(ctx, rec.Key, rec.Fence)
+		rescued, err := r.rescue.has(ctx, rec.Key, func(f *tokenworker.Refresh, stamp string) bool {
+			return f != nil && f.From == rec.Fence || f == nil && stamp == rec.Stamp.String()
+		})
 		if err != nil {
 			return err
 		}
@@ -154,19 +156,9 @@ func (r *Rotator) spend(
 		return r.postpone(ctx, rec, string(prepared.Code),
 			r.cfg.Now().Add(max(prepared.RetryAfter, backoff(rec.Key, rec.Failures+1))))
 	}
-	from := rec.Fence
-	seal, err := r.sealer.Prepare(ctx, rec.Key, from.Next())
+	seal, err := r.sealer.Prepare(ctx, rec.Key, rec.Next())
 	if err != nil {
 		return err
-	}
-	now := r.cfg.Now()
-	claim := tokenworker.Claim{
-		Owner: r.cfg.Process, Attempt: tokenworker.NewAttemptID(), At: now, Until: now.Add(r.cfg.ClaimFor),
-		LastResort: rec.Claim != nil,
-	}
-	var replaces tokenworker.AttemptID
-	if rec.Claim != nil {
-		replaces, claim.At = rec.Claim.Attempt, rec.Claim.At // FromFirst
 	}
 	var spends tokenworker.Fingerprint
 	if policy.Rotates() {
@@ -175,18 +167,22 @@ func (r *Rotator) spend(
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// From here on the caller's patience does not count: a claim that is written and not used leaves the set in doubt.
-	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
-	rec, _, err = r.store.Update(claiming, rec, tokenworker.Claiming(from, claim, spends, replaces, announced...))
-	cancel()
-	if err != nil {
+	if rec, err = r.claim(ctx, rec, spends, announced); err != nil {
 		return err
 	}
 	answer = r.post(ctx, rec, set)
 	r.metrics.refreshes.WithLabelValues(rec.Key.ProviderID, answer.Outcome.String(), string(answer.Code)).Inc()
 	r.cfg.Logger.DebugContext(ctx, "refresh answered", slog.String("key", rec.Key.String()),
 		slog.String("outcome", answer.Outcome.String()), slog.String("code", string(answer.Code)))
-	return r.conclude(ctx, rec, policy, set, answer, seal)
+	return r.conclude(ctx, attempt{rec, policy, set, seal}, answer)
+}
+
+// attempt is one attempt to refresh a set.
+type attempt struct {
+	rec    tokenworker.Record // as it was claimed
+	policy provider.Policy
+	set    tokenworker.TokenSet // whose refresh token it spends
+	seal   func([]byte) ([]byte, error)
 }
 
 // post makes the one request of an attempt. Shutdown does not cancel it; its deadline lies well inside the claim. A claim
@@ -204,20 +200,17 @@ func (r *Rotator) post(ctx context.Context, rec tokenworker.Record, set tokenwor
 }
 
 // conclude makes durable how an attempt ended. Whatever becomes of ctx, it tries until the shutdown limit.
-func (r *Rotator) conclude(
-	ctx context.Context, rec tokenworker.Record, policy provider.Policy, set tokenworker.TokenSet,
-	answer provider.Answer, seal func([]byte) ([]byte, error),
-) error {
-	now := r.cfg.Now()
+func (r *Rotator) conclude(ctx context.Context, a attempt, answer provider.Answer) error {
+	now, rec, policy := r.cfg.Now(), a.rec, a.policy
 	failure := tokenworker.Failure{
 		Attempt: rec.Claim.Attempt, Code: string(answer.Code), DueAt: now.Add(max(answer.RetryAfter, backoff(rec.Key, rec.Failures+1))),
 		Owed: r.owed(rec.Claim.Attempt, rec.Fence, string(answer.Code), events.RefreshFailed),
 	}
-	outcome := r.confirmed(ctx, rec, policy, set, answer)
+	outcome := r.confirmed(ctx, rec, policy, a.set, answer)
 	var rule tokenworker.Rule
 	switch outcome {
 	case provider.OK:
-		refresh, err := r.refreshed(rec, policy, answer, seal)
+		refresh, err := r.refreshed(a, answer)
 		if err == nil {
 			return r.save(ctx, rec, refresh)
 		}
@@ -287,16 +280,14 @@ func (r *Rotator) confirmed(
 }
 
 // refreshed seals what a provider returned. Sealing needs no service any more.
-func (r *Rotator) refreshed(
-	rec tokenworker.Record, policy provider.Policy, answer provider.Answer, seal func([]byte) ([]byte, error),
-) (*tokenworker.Refresh, error) {
-	set := answer.Set
+func (r *Rotator) refreshed(a attempt, answer provider.Answer) (*tokenworker.Refresh, error) {
+	rec, policy, set := a.rec, a.policy, answer.Set
 	plain, err := tokenworker.EncodeTokenSet(set)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a refreshed set: %w", err)
 	}
 	defer clear(plain)
-	sealed, err := seal(plain)
+	sealed, err := a.seal(plain)
 	if err != nil {
 		return nil, fmt.Errorf("sealing a refreshed set: %w", err)
 	}
@@ -310,7 +301,9 @@ func (r *Rotator) refreshed(
 		kinds = append(kinds, events.Expiring)
 	}
 	return &tokenworker.Refresh{
-		Key: rec.Key, From: rec.Fence, Sealed: sealed, Attempt: rec.Claim.Attempt, Details: set.Details(),
+		Key: rec.Key, From: rec.Fence, Sealed: sealed, Token: set.Fingerprint(rec.Key),
+		Kept:    set.RefreshToken.Equal(a.set.RefreshToken),
+		Attempt: rec.Claim.Attempt, Details: set.Details(),
 		RefreshedAt: now, DueAt: dueAfterAnswer(policy, rec.Key, now, answer), KeepRevocations: policy.RevokesNarrowly(),
 		Retain: policy.Retain, Warned: warn,
 		Owed: r.owed(rec.Claim.Attempt, rec.Next(), "", kinds...),

@@ -37,12 +37,13 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 	}
 	kind := events.Revoked
 	var givenUp [][]byte
-	for i, sealed := range rec.Revoke {
+	waiting := rec.Waiting()
+	for i, sealed := range waiting {
 		// The end of the claim, from a time that was taken before the look at it: a pause since then leaves less, or nothing,
 		// to send in.
 		start, left := time.Now(), claim.Until.Sub(r.cfg.Now())
 		if left < r.cfg.ClaimFor/3 {
-			result.Left, result.Code = append(result.Left, rec.Revoke[i:]...), codeTooLate
+			result.Left, result.Code = append(result.Left, waiting[i:]...), codeTooLate
 			break
 		}
 		spare, err := r.mustSpare(ctx, rec, policy)
@@ -75,7 +76,7 @@ func (r *Rotator) revoke(ctx context.Context, rec tokenworker.Record, announced 
 	} else {
 		result.Done = append(result.Done, givenUp...)
 	}
-	if len(rec.Revoke) > 0 && len(result.Left) == 0 {
+	if len(waiting) > 0 && len(result.Left) == 0 {
 		result.Owed = r.owed(claim.Attempt, tokenworker.Fence{Stamp: rec.Disconnected}, result.Code, kind)
 	}
 	next, err := r.updateDurably(ctx, rec, tokenworker.Revoked(result))

@@ -97,7 +97,7 @@ func TestWhatWasGivenUpIsNotAnnouncedAsRevoked(t *testing.T) {
 	r.twoToRevoke()
 	broken := func(rec *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) {
 		next := *rec
-		next.Revoke = [][]byte{[]byte("does not open"), rec.Revoke[1]}
+		next.Revoke = []tokenworker.Listed{{Sealed: []byte("does not open")}, rec.Revoke[1]}
 		return next, tokenworker.Applied, nil
 	}
 	_, _, err := r.db.Update(t.Context(), r.get(conn), broken)

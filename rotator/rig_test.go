@@ -158,7 +158,7 @@ func (r *rig) store(k tokenworker.Key, tokens demoprovider.Tokens) tokenworker.V
 	policy, _ := r.gate.Policy(k.ProviderID)
 	consumer := r.rotator("consumer")
 	v, err := r.db.Acquire(r.t.Context(), &tokenworker.Acquisition{
-		Event: ev, Sealed: sealed, Details: set.Details(), DueAt: rotator.DueAfter(policy, k, r.clock.Now(), set),
+		Event: ev, Sealed: sealed, Token: set.Fingerprint(k), Details: set.Details(), DueAt: rotator.DueAfter(policy, k, r.clock.Now(), set),
 		Spendable: tokenworker.NewFingerprint(k, set.RefreshToken), KeepRevocations: policy.RevokesNarrowly(),
 		CheckAt: r.clock.Now().Add(consumer.SettledAfter(policy)), SiblingsUntil: consumer.SiblingsUntil(k.ProviderID),
 	})

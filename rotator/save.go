@@ -43,9 +43,14 @@ func (r *Rotator) save(ctx context.Context, rec tokenworker.Record, f *tokenwork
 			r.cfg.Logger.ErrorContext(ctx, "a refreshed set is lost: neither store nor rescue stream took it before shutdown",
 				slog.String("key", f.Key.String()))
 			return errors.Join(err, rescueErr)
-		case <-time.After(min(time.Duration(try)*100*time.Millisecond, 2*time.Second)):
+		case <-time.After(retryAfter(try)):
 		}
 	}
+}
+
+// retryAfter is the pause after so many tries to write what must be written.
+func retryAfter(try int) time.Duration {
+	return min(time.Duration(try)*100*time.Millisecond, 2*time.Second)
 }
 
 func (r *Rotator) commit(
@@ -104,9 +109,9 @@ func (s *rescue) keep(ctx context.Context, timeout time.Duration, f *tokenworker
 	return nil
 }
 
-// has reports whether a successor of the set waits in the stream, or may: what another version has put there for an event is
-// not to be read. The stream is asked at its leader.
-func (s *rescue) has(ctx context.Context, k tokenworker.Key, from tokenworker.Fence) (bool, error) {
+// has reports whether such an answer about the connection waits in the stream. What another version has put there is not to be
+// read: it is nil, and its event's stamp is what is known of it. The stream is asked at its leader.
+func (s *rescue) has(ctx context.Context, k tokenworker.Key, such func(f *tokenworker.Refresh, stamp string) bool) (bool, error) {
 	stream, err := s.js.Stream(ctx, streams.Rescue)
 	if err != nil {
 		return false, fmt.Errorf("looking up the rescue stream: %w", err)
@@ -119,7 +124,10 @@ func (s *rescue) has(ctx context.Context, k tokenworker.Key, from tokenworker.Fe
 			return false, fmt.Errorf("looking into the rescue stream: %w", err)
 		}
 		f, err := readRescued(msg.Data)
-		if err == nil && f.From == from || err != nil && msg.Header.Get(events.StampHeader) == from.Stamp.String() {
+		if err != nil {
+			f = nil
+		}
+		if such(f, msg.Header.Get(events.StampHeader)) {
 			return true, nil
 		}
 		seq = msg.Sequence + 1

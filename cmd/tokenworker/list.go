@@ -125,7 +125,7 @@ func view(r tokenworker.Record) recordView {
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer, ProviderConnectionID: r.ProviderConnectionID,
 		ConsentRef: r.ConsentRef, SealedBytes: len(r.Sealed), ToRevoke: len(r.Revoke),
 		Failures: r.Failures, FailureCode: r.FailureCode,
-		EventsRemembered: len(r.Seen), SpentRemembered: len(r.Spent),
+		EventsRemembered: len(r.Seen), SpentRemembered: len(r.Acquired) + len(r.Spent),
 	}
 	if c := r.Claim; c != nil {
 		v.ClaimOwner, v.ClaimAt, v.ClaimUntil, v.LastResort = c.Owner, c.At, c.Until, c.LastResort

@@ -89,8 +89,7 @@ func clustered(t *testing.T) (p parts, c *natstest.Cluster, server int) {
 	p.reads = connect()
 	p.js, err = jetstream.New(connect())
 	must(err)
-	_, err = p.usable(ctx)
-	must(err)
+	must(p.ready(ctx))
 	return p, c, server
 }
 
@@ -109,8 +108,7 @@ func TestAWorkerLeavesAServerThatIsCutOff(t *testing.T) {
 	isReady := func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), probeTimeout)
 		defer cancel()
-		_, err := p.usable(ctx)
-		return err == nil
+		return p.ready(ctx) == nil
 	}
 	name := c.Servers[server].Name()
 	c.Cut(server)

@@ -209,16 +209,16 @@ func (p parts) warnOfLostKeys(ctx context.Context, log *slog.Logger) error {
 
 // raiseEpoch makes the store give no epoch again that the stream has had.
 func (p parts) raiseEpoch(ctx context.Context) error {
-	last, err := streams.Last(ctx, p.js)
+	epoch, err := streams.EpochOf(ctx, p.js)
 	if err != nil {
 		return err
 	}
 	for {
-		mark, err := p.store.HighWater(ctx)
+		highest, err := p.store.Epoch(ctx)
 		if err != nil {
 			return err
 		}
-		if mark.Epoch >= last.Epoch {
+		if highest >= epoch {
 			return nil
 		}
 		if _, err := p.store.TakeEpoch(ctx); err != nil {

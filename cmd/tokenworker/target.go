@@ -22,7 +22,6 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rewrap"
 	"github.com/tokenworker/tokenworker/rotator"
-	"github.com/tokenworker/tokenworker/streams"
 )
 
 // store is what the commands ask of a store.
@@ -50,7 +49,7 @@ type keyService interface {
 
 // epochs numbers the streams of events that there have been.
 type epochs interface {
-	streams.HighWaterMark
+	Epoch(ctx context.Context) (uint64, error)
 	TakeEpoch(ctx context.Context) (uint64, error)
 }
 

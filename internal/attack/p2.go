@@ -150,6 +150,15 @@ func prepare(ctx context.Context, h *history, s eventStore) error {
 		}); err != nil {
 			return err
 		}
+		if err := persist(ctx, func() error { // the answer, which has rotated the token; the set looks as it was
+			_, _, err := s.Update(ctx, tokenworker.Record{Key: p.acquire.Key}, tokenworker.Committing(&tokenworker.Refresh{
+				Key: p.acquire.Key, From: tokenworker.Fence{Stamp: p.acquire.Stamp}, Attempt: p.claim.Attempt,
+				Sealed: p.acquire.Sealed, Details: p.acquire.Details, RefreshedAt: p.claim.At, DueAt: p.acquire.DueAt,
+			}))
+			return err
+		}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

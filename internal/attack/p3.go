@@ -336,7 +336,7 @@ func (e *env) checkGone(ctx context.Context, r *rig, victims []*victim) error {
 // checkRevokes looks for the last token set before the disconnect on the revoke list.
 func (e *env) checkRevokes(ctx context.Context, v *view, victim *victim, r *tokenworker.Record) error {
 	var tokens []string
-	for _, sealed := range r.Revoke {
+	for _, sealed := range r.Waiting() {
 		fence, err := fenceOf(sealed)
 		if err != nil {
 			return err

@@ -338,7 +338,7 @@ func (f *fleet) publishSpent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if f.again++; v != tokenworker.Spent {
+		if f.again++; v != tokenworker.Spent && v != tokenworker.Undecided { // its attempt may not have ended
 			f.broke("%s: an event that brings back spent token %d was %s", k, t.Number, v)
 		}
 		return nil

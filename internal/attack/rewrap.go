@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -259,7 +258,7 @@ func (m *move) under(ctx context.Context, v *view) (rows, keys int, err error) {
 			return 0, 0, fmt.Errorf("reading the store: %w", err)
 		}
 		former := false
-		for _, sealed := range slices.Concat(rec.Revoke, [][]byte{rec.Sealed}) { // none was disconnected
+		for _, sealed := range append(rec.Waiting(), rec.Sealed) { // none was disconnected
 			id, err := keyOf(sealed)
 			if err != nil {
 				return 0, 0, fmt.Errorf("%s: %w", rec.Key, err)

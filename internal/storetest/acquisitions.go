@@ -98,19 +98,41 @@ func testAcquisitions(t *testing.T, store Store) {
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), refreshed(set(1, 0), 1)},
 			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
 		}, {
-			name:  "a token is spent as soon as it is claimed",
+			name:  "while a token is claimed nothing is decided",
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0)},
-			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
+			when:  acquired(event(2), spending("r0"), over(1)), want: tokenworker.Undecided,
+		}, {
+			name:  "nor while its attempt may still end, although a newer set has taken the place of the claimed one",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), acquired(event(2), spending("r1"))},
+			when:  acquired(event(3), spending("r0")), want: tokenworker.Undecided,
+		}, {
+			name:  "when that is over, the token is spent",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), acquired(event(2), spending("r1"))},
+			when:  acquired(event(3), spending("r0"), over(1)), want: tokenworker.Spent,
 		}, {
 			name: "a spent token that comes again makes the tombstone last",
 			given: []step{
 				acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2)), revoking(1, 0), revoked(1),
 			},
-			when: acquired(event(3, after(60*24*time.Hour)), spending("r0")), want: tokenworker.Spent,
+			when: acquired(event(3, after(60*24*time.Hour)), spending("r0"), over(1)), want: tokenworker.Spent,
 		}, {
 			name:  "a spent token stays spent across a disconnect",
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2))},
-			when:  acquired(event(3), spending("r0")), want: tokenworker.Spent,
+			when:  acquired(event(3), spending("r0"), over(1)), want: tokenworker.Spent,
+		}, {
+			name: "a token is news again once its attempt has left it as it was",
+			given: []step{
+				acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), ruled(tokenworker.GrantDead(failure(1))),
+			},
+			when: acquired(event(2), spending("r0")), want: tokenworker.Applied,
+		}, {
+			name:  "also when an event has ended the claim before",
+			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0), disconnected(event(2)), refreshed(set(1, 0), 1, keepingTheToken)},
+			when:  acquired(event(3), spending("r0")), want: tokenworker.Applied,
+		}, {
+			name:  "a new grant drops what waits for a revocation of its own token",
+			given: []step{acquired(event(1), holding("r0")), disconnected(event(2))},
+			when:  acquired(event(3), keeping, holding("r0")), want: tokenworker.Applied,
 		}, {
 			name:  "another token than the spent one is news",
 			given: []step{acquired(event(1), spending("r0")), claimed(set(1, 0), 1, "r0", 0)},
@@ -167,6 +189,18 @@ func testAcquisitions(t *testing.T, store Store) {
 			name:  "but not where what waits is dropped",
 			given: append(fullRevokeList(), acquired(event(9), keeping), disconnected(event(10))),
 			when:  acquired(event(11)), want: tokenworker.Applied,
+		}, {
+			name:  "a lower sequence at a later time says that the stream was rolled back",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(99, after(time.Hour))), err: tokenworker.ErrRolledBack,
+		}, {
+			name:  "and so does the same sequence at a later time",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(100, after(time.Hour))), err: tokenworker.ErrRolledBack,
+		}, {
+			name:  "clocks may disagree a little before that is said",
+			given: []step{acquired(event(100))},
+			when:  acquired(event(99, after(4*time.Minute))), want: tokenworker.Stale,
 		},
 	})
 }

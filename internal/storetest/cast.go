@@ -93,6 +93,16 @@ func spending(token string) func(*tokenworker.Acquisition) {
 	return func(a *tokenworker.Acquisition) { a.Spendable = fingerprint(token) }
 }
 
+// holding names the token by which the set is revoked.
+func holding(token string) func(*tokenworker.Acquisition) {
+	return func(a *tokenworker.Acquisition) { a.Token = fingerprint(token) }
+}
+
+// over says that an attempt at its token is over.
+func over(attempt byte) func(*tokenworker.Acquisition) {
+	return func(a *tokenworker.Acquisition) { a.Over = tokenworker.AttemptID{attempt} }
+}
+
 // ofBytes gives the sealed set a length.
 func ofBytes(n int) func(*tokenworker.Acquisition) {
 	return func(a *tokenworker.Acquisition) { a.Sealed = randomBytes(n) }
@@ -144,6 +154,9 @@ func refresh(from tokenworker.Fence, attempt byte, with ...func(*tokenworker.Ref
 	}
 	return f
 }
+
+// keepingTheToken: the provider's answer kept the refresh token.
+func keepingTheToken(f *tokenworker.Refresh) { f.Kept = true }
 
 // keepingRevocations is for refreshes what keeping is for acquisitions.
 func keepingRevocations(f *tokenworker.Refresh) { f.KeepRevocations = true }

@@ -43,9 +43,21 @@ func testFailures(t *testing.T, store Store) {
 			given: lastResort,
 			when:  ruled(tokenworker.NothingSpent(failure(2))), want: tokenworker.Applied,
 		}, {
+			name:  "a last resort whose claim was not answered gives back the one that it has taken over",
+			given: lastResort,
+			when:  ruled(tokenworker.Unclaimed(set(1, 0), failure(2), new(claim(1)))), want: tokenworker.Applied,
+		}, {
 			name:  "nor another attempt's",
 			given: lastResort,
 			when:  ruled(tokenworker.NothingSpent(failure(1))), want: tokenworker.Stale,
+		}, {
+			name:  "a claim that was not answered, and has arrived, is given back",
+			given: claimedOnce,
+			when:  ruled(tokenworker.Unclaimed(set(1, 0), failure(1), nil)), want: tokenworker.Applied,
+		}, {
+			name:  "one that has not is a failure",
+			given: []step{acquired(event(1))},
+			when:  ruled(tokenworker.Unclaimed(set(1, 0), failure(1), nil)), want: tokenworker.Applied,
 		}, {
 			name:  "an attempt that ends twice fails once",
 			given: []step{acquired(event(1)), claimed(set(1, 0), 1, "r0", 0), ruled(tokenworker.NothingSpent(failure(1)))},

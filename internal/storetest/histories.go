@@ -153,7 +153,7 @@ func drawStep(rt *rapid.T, r *tokenworker.Record) step {
 		u.knows = rapid.SampledFrom([]knowledge{itsKey, asItIs, asItWas}).Draw(rt, "knows")
 		return u
 	default:
-		a := acquired(e, spending(token))
+		a := acquired(e, spending(token), holding(token), over(rapid.ByteRange(0, 4).Draw(rt, "over")))
 		a.KeepRevocations = keep
 		if rapid.IntRange(0, 3).Draw(rt, "says little") == 0 {
 			bare(a)
@@ -176,7 +176,7 @@ func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenw
 	}
 	f := failure(rapid.SampledFrom([]byte{attempt, held[0]}).Draw(rt, "fails"), func(f *tokenworker.Failure) { f.DueAt = at })
 	switch rapid.SampledFrom([]string{
-		"claim", "claim", "commit", "commit", "nothing spent", "unresolved", "grant dead", "expiring", "postponing", "warning",
+		"claim", "claim", "commit", "commit", "nothing spent", "unclaimed", "unresolved", "grant dead", "expiring", "postponing", "warning",
 		"announced", "claim revocations", "claim revocations", "revoked", "revoked",
 	}).Draw(rt, "rule") {
 	case "claim":
@@ -185,9 +185,12 @@ func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenw
 	case "commit":
 		return refreshed(from, attempt, func(f *tokenworker.Refresh) {
 			f.KeepRevocations = rapid.Bool().Draw(rt, "revocation spares newer grants")
+			f.Kept = rapid.Bool().Draw(rt, "kept")
 		}).rule
 	case "nothing spent":
 		return tokenworker.NothingSpent(f)
+	case "unclaimed":
+		return tokenworker.Unclaimed(from, f, rapid.SampledFrom([]*tokenworker.Claim{nil, new(claim(held[0]))}).Draw(rt, "before"))
 	case "unresolved":
 		return tokenworker.Unresolved(f)
 	case "grant dead":
@@ -210,7 +213,8 @@ func drawRule(rt *rapid.T, r *tokenworker.Record, from tokenworker.Fence) tokenw
 		v := tokenworker.Revocation{Attempt: revoking, Code: "unavailable", RetryAt: at, DueAt: at, Remove: at, Owed: owed(attempt, "revoked")}
 		if r != nil && len(r.Revoke) > 0 {
 			done := rapid.IntRange(0, len(r.Revoke)).Draw(rt, "done")
-			v.Done, v.Left = r.Revoke[:done], r.Revoke[done:]
+			waiting := r.Waiting()
+			v.Done, v.Left = waiting[:done], waiting[done:]
 		}
 		return tokenworker.Revoked(v)
 	}

@@ -95,8 +95,10 @@ func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key
 	default:
 		tb.Fatalf("no step: %T", s)
 	}
-	if errors.Is(wantErr, tokenworker.ErrFenced) && errors.Is(gotErr, tokenworker.ErrFenced) {
-		return key, 0, gotErr
+	for _, sentinel := range []error{tokenworker.ErrRolledBack, tokenworker.ErrFenced} {
+		if errors.Is(wantErr, sentinel) && errors.Is(gotErr, sentinel) {
+			return key, 0, gotErr
+		}
 	}
 	if wantErr != nil || gotErr != nil {
 		tb.Fatalf("%T: error %v, want %v", s, gotErr, wantErr)
@@ -177,8 +179,18 @@ func normal(r tokenworker.Record) tokenworker.Record {
 	if len(r.Revoke) == 0 {
 		r.Revoke = nil
 	}
+	if len(r.Acquired) == 0 {
+		r.Acquired = nil
+	}
 	if len(r.Spent) == 0 {
 		r.Spent = nil
+	}
+	r.Attempts = slices.Clone(r.Attempts)
+	for i := range r.Attempts {
+		r.Attempts[i].Until = second(r.Attempts[i].Until)
+	}
+	if len(r.Attempts) == 0 {
+		r.Attempts = nil
 	}
 	r.Seen = slices.SortedFunc(slices.Values(r.Seen), compareIDs)
 	return r

@@ -82,8 +82,8 @@ func testRaces(t *testing.T, store Store) {
 					return err == nil, err
 				})
 				requireOne(t, won)
-				if r, err := store.Get(t.Context(), key); err != nil || len(r.Spent) != c.spent {
-					t.Errorf("%d tokens spent, error %v; want %d", len(r.Spent), err, c.spent)
+				if r, err := store.Get(t.Context(), key); err != nil || len(r.Acquired) != c.spent {
+					t.Errorf("%d tokens spent, error %v; want %d", len(r.Acquired), err, c.spent)
 				}
 			})
 		}
@@ -120,7 +120,7 @@ func testRaces(t *testing.T, store Store) {
 				t.Fatalf("status %s, error %v; want disconnecting, no set", r.Status, err)
 			}
 			minted := string(refresh(set(1, 0), 1).Sealed)
-			if last := len(r.Revoke) - 1; last < 0 || string(r.Revoke[last]) != minted {
+			if last := len(r.Revoke) - 1; last < 0 || string(r.Revoke[last].Sealed) != minted {
 				t.Errorf("the minted set is not on the revoke list: %q", r.Revoke)
 			}
 		}

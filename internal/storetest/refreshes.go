@@ -62,15 +62,46 @@ func testClaims(t *testing.T, store Store) {
 			given: []step{acquired(event(1))},
 			when:  claimed(set(1, 0), 1, "", 0), want: tokenworker.Applied,
 		}, {
-			name:  "the spent token before the last sixteen is forgotten",
-			given: rotations(tokenworker.MaxSpent + 1),
-			when:  acquired(event(2), spending("r0")), want: tokenworker.Applied,
+			name:  "a spent token that an event brought is known, however many refreshes later",
+			given: rotations(tokenworker.MaxSpent + 2),
+			when:  acquired(event(2), spending("r0")), want: tokenworker.Spent,
 		}, {
-			name:  "the last sixteen spent tokens are known",
-			given: rotations(tokenworker.MaxSpent + 1),
-			when:  acquired(event(2), spending("r1")), want: tokenworker.Spent,
+			name:  "of those that refreshes brought, the one before the last sixteen is forgotten",
+			given: rotations(tokenworker.MaxSpent + 2),
+			when:  acquired(event(2), spending("r1")), want: tokenworker.Applied,
+		}, {
+			name:  "the last sixteen are known",
+			given: rotations(tokenworker.MaxSpent + 2),
+			when:  acquired(event(2), spending("r2")), want: tokenworker.Spent,
+		}, {
+			name:  "and an event that brings one of them makes it one of the others",
+			given: append(rotations(3), acquired(event(2), spending("r2"))),
+			when:  acquired(event(3), spending("r2")), want: tokenworker.Spent,
+		}, {
+			name:  "the sixty-four newest that events brought are known",
+			given: logins(tokenworker.MaxAcquired + 1),
+			when:  acquired(event(99, after(later)), spending("login 2")), want: tokenworker.Spent,
+		}, {
+			name:  "but not the one before",
+			given: logins(tokenworker.MaxAcquired + 1),
+			when:  acquired(event(99, after(later)), spending("login 1")), want: tokenworker.Applied,
 		},
 	})
+}
+
+// logins leads to a set that is the last of n, each of which was claimed, and its token rotated.
+func logins(n uint64) []step {
+	var steps []step
+	for i := uint64(1); i <= n; i++ {
+		var late time.Duration
+		if i > n/2 {
+			late = later // so that the ids of those before may be forgotten
+		}
+		token := fmt.Sprint("login ", i)
+		steps = append(steps, acquired(event(i, after(late)), spending(token)), claimed(set(i, 0), byte(i), token, 0),
+			refreshed(set(i, 0), byte(i)))
+	}
+	return steps
 }
 
 // rotations leads to a set that was claimed and refreshed n times, each time spending another token: r0, r1, ...

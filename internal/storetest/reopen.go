@@ -84,10 +84,7 @@ func testContexts(t *testing.T, store Store) {
 			}
 			return nil
 		},
-		"HighWater": func(ctx context.Context) error { _, err := store.HighWater(ctx); return err },
-		"RaiseHighWater": func(ctx context.Context) error {
-			return store.RaiseHighWater(ctx, tokenworker.Stamp{Epoch: 1, Sequence: 1})
-		},
+		"Epoch":     func(ctx context.Context) error { _, err := store.Epoch(ctx); return err },
 		"TakeEpoch": func(ctx context.Context) error { _, err := store.TakeEpoch(ctx); return err },
 	}
 	for name, call := range calls {

@@ -35,7 +35,6 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"wrapping again", testRewrapping},
 		{"retained sets", testRetained},
 		{"epochs", testEpochs},
-		{"streams that are rolled back", testRolledBack},
 		{"races", testRaces},
 		{"histories", testHistories},
 		{"contexts that end", testContexts},

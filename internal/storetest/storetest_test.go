@@ -24,7 +24,7 @@ type memory struct {
 	keys      map[string]tokenworker.WrappedKey
 	providers map[string]bool
 	chain     []tokenworker.AuditCheckpoint // sorted
-	mark      tokenworker.Stamp
+	epoch     uint64
 }
 
 func TestASimpleStoreKeepsTheContract(t *testing.T) {
@@ -209,7 +209,7 @@ func (m *memory) Update(
 	if err != nil {
 		return tokenworker.Record{}, 0, err
 	}
-	for _, sealed := range append(slices.Clip(next.Revoke), next.Sealed) {
+	for _, sealed := range append(next.Waiting(), next.Sealed) {
 		if len(sealed) > tokenworker.MaxSealedBytes {
 			return tokenworker.Record{}, 0, tokenworker.ErrTooLarge
 		}
@@ -359,19 +359,10 @@ func (m *memory) DeleteWrappedKey(ctx context.Context, name string) error {
 	return err
 }
 
-func (m *memory) HighWater(ctx context.Context) (tokenworker.Stamp, error) {
+func (m *memory) Epoch(ctx context.Context) (uint64, error) {
 	unlock, err := m.lock(ctx)
 	defer unlock()
-	return m.mark, err
-}
-
-func (m *memory) RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error {
-	unlock, err := m.lock(ctx)
-	defer unlock()
-	if err == nil && to.Epoch == m.mark.Epoch {
-		m.mark.Sequence = max(m.mark.Sequence, to.Sequence)
-	}
-	return err
+	return m.epoch, err
 }
 
 func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
@@ -380,8 +371,8 @@ func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	m.mark = tokenworker.Stamp{Epoch: m.mark.Epoch + 1}
-	return m.mark.Epoch, nil
+	m.epoch++
+	return m.epoch, nil
 }
 
 func byPlace(a, b tokenworker.AuditCheckpoint) int {
