@@ -25,6 +25,11 @@ const (
 	// that the stream of events takes (256 KiB), sealed, in base64 twice.
 	maxPayload = 1 << 20
 
+	// maxMemory bounds streams in memory, of which there are none, and maxStore those on disk not at all: by default the server
+	// takes for their bound what was free on the disk when it started.
+	maxMemory = 1 << 20
+	maxStore  = 1 << 60
+
 	// readyWithin bounds a wait that should be none: the server's Start returns with its listener open.
 	readyWithin = 10 * time.Second
 )
@@ -52,6 +57,8 @@ type NATSConfig struct {
 type NATS struct {
 	server *server.Server
 	token  tokenworker.Secret
+	dir    string
+	log    *slog.Logger
 }
 
 // StartNATS returns once the server has recovered its streams and listens. When it cannot (its port is in use, its
@@ -77,14 +84,18 @@ func StartNATS(c NATSConfig) (*NATS, error) {
 		JetStream:     true,
 		StoreDir:      c.Dir,
 		SyncAlways:    true,
-		NoSigs:        true, // signals are the program's
+
+		JetStreamMaxMemory: maxMemory,
+		JetStreamMaxStore:  maxStore,
+
+		NoSigs: true, // signals are the program's
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configuring the NATS server: %w", err)
 	}
 	log := newNATSLog(c.Logger)
 	s.SetLogger(log, log.debug(), false)
-	n := &NATS{s, c.Token}
+	n := &NATS{s, c.Token, c.Dir, log.log}
 	s.Start() // returns when it listens or has told the log why it cannot
 	if err := log.fatal(); err != nil {
 		n.Shutdown()

@@ -112,6 +112,7 @@ type dev struct {
 	*worker
 	closers
 	dir, natsURL string
+	nats         *embedded.NATS
 	provider     *demoprovider.Server
 }
 
@@ -148,6 +149,22 @@ func startDev(ctx context.Context, cfg devConfig) (_ *dev, err error) {
 	return d, d.serveGrants(ctx)
 }
 
+// Run runs the worker, and keeps the NATS server writing: outages of the disk are waited out.
+func (d *dev) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { d.nats.Recover(ctx); return nil })
+	g.Go(func() error { return d.worker.Run(ctx) })
+	return g.Wait()
+}
+
+// ready reports what keeps the worker from handling events, or publishers from publishing any.
+func (d *dev) ready(ctx context.Context) error {
+	if err := d.nats.Healthy(); err != nil {
+		return err
+	}
+	return d.worker.ready(ctx)
+}
+
 // openProvider starts the demo provider, and lets the worker know of it.
 func (d *dev) openProvider(ctx context.Context, flags *workerFlags) error {
 	s, source, err := startDemoProvider(ctx, d.dir)
@@ -182,7 +199,7 @@ func (d *dev) openParts(ctx context.Context, dir *embedded.Dir, cfg devConfig) (
 		return parts{}, err
 	}
 	d.onClose(func() error { server.Shutdown(); return nil })
-	d.natsURL = server.URL()
+	d.nats, d.natsURL = server, server.URL()
 	nc, err := server.Connect(natsOptions(cfg.log)...)
 	if err != nil {
 		return parts{}, err

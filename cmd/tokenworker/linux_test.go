@@ -1,12 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenworker/tokenworker/embedded"
 )
 
 // openTerminal returns the user's end of a new terminal.
@@ -61,4 +68,78 @@ func TestAWorkerWritesNoCoreDumps(t *testing.T) {
 		}
 	}
 	t.Error("no limit of core files is set")
+}
+
+// smallDisk mounts a file system of so many megabytes, and returns functions that fill it up and make room again.
+func smallDisk(t *testing.T, megabytes int) (dir string, fill, free func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	dir = t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	filler := filepath.Join(dir, "filler")
+	fill = func() {
+		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for chunk := make([]byte, 4096); ; {
+			if _, err := f.Write(chunk); errors.Is(err, unix.ENOSPC) {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	free = func() {
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, fill, free
+}
+
+func TestDevWaitsOutAFullDisk(t *testing.T) {
+	t.Parallel()
+	disk, fill, free := smallDisk(t, 32)
+	p := newProgram(t, "TOKENWORKER_DATA_DIR="+filepath.Join(disk, "data"))
+	proc := p.startDev()
+	readyz := regexp.MustCompile(`http://[0-9.:]+`).FindString(proc.await("/readyz")) + "/readyz"
+	ready := func() bool { code, _ := get(t, readyz); return code == http.StatusOK }
+	p.must("kept", "publish", "acquired", connection, "--wait")
+	eventually(t, "it is ready", ready)
+
+	fill()
+	eventually(t, "it is not ready", func() bool { return !ready() })
+	running, err := embedded.Running(p.setting("TOKENWORKER_DATA_DIR"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(running.NATSURL, nats.Token(string(running.NATSToken.Reveal())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := errors.Join(nc.Publish("tokens.v1.acquired.acme.gusto.lost", make([]byte, 200_000)), nc.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	proc.await("Critical write error") // the stream takes no event from here on, whatever becomes of the disk
+
+	free()
+	eventually(t, "it is ready again", ready)
+	stored := p.must("new", "publish", "acquired", "acme:gusto:company-2", "--wait", "--json")
+	expectFields(t, object(t, stored), map[string]any{"outcome": "stored"})
+	expectFields(t, object(t, p.must("", "inspect", connection, "--json")), map[string]any{"status": "active"})
+	if code := proc.stop(); code != 0 {
+		t.Errorf("it ends with %d", code)
+	}
 }
