@@ -26,6 +26,8 @@
 //     process and of the machine, as far as the disk keeps what it says it has synced.
 //   - Any number of goroutines and processes of this machine may use the store at the same time: correctness rests on
 //     SQLite's own transactions, not on anything in memory.
+//   - A full disk is waited out: [NATS.Healthy] tells it, and [NATS.Recover] has streams written to again when there is room.
+//   - What a NATS server that was killed has left of messages in half-written files is removed when the next one starts.
 //   - Other users of the machine can neither read the files nor use the NATS server. The server listens on 127.0.0.1 only.
 //   - What the NATS server logs about a message or a client leaves out what they sent.
 //   - What is deleted from the store is overwritten in the file. In the write-ahead log it lasts until that is reused, at
