@@ -92,7 +92,7 @@ func (e *env) releaseLeft(ctx context.Context, admin jetstream.JetStream, p *pub
 		return fmt.Errorf("resuming a consumer: %w", err)
 	}
 	// A resumed consumer delivers when the next message comes (nats-server 2.15).
-	if err := p.disconnect(ctx, tokenworker.Key{OrgID: "org-0", ProviderID: "provider", CompanyID: "another"}); err != nil {
+	if err := p.disconnect(ctx, tokenworker.Key{OrgID: "org-0", ProviderID: storedProvider, CompanyID: "another"}); err != nil {
 		return err
 	}
 	for limit := time.Now().Add(droppedWithin); ; {
@@ -117,7 +117,7 @@ func (e *env) releaseLeft(ctx context.Context, admin jetstream.JetStream, p *pub
 func clearEvents(p *publisher, marker leak.Marker, n int) (made []events.Message, size int, err error) {
 	kinds := clearKinds()
 	for i := range n {
-		key := tokenworker.Key{OrgID: "org-0", ProviderID: "provider", CompanyID: fmt.Sprint("bad-", i)}
+		key := tokenworker.Key{OrgID: "org-0", ProviderID: storedProvider, CompanyID: fmt.Sprint("bad-", i)}
 		m, err := newBad(kinds[len(kinds)-1], p.public, key, marker.Token(i)+strings.Repeat("x", tokenBytes), true)
 		if err != nil {
 			return nil, 0, err
@@ -153,7 +153,7 @@ func (e *env) measure(
 	goods := bads * goodRate / badRate
 	g.Go(func() error {
 		return atRate(gctx, goodRate, goods, func(ctx context.Context, i int) error {
-			key := tokenworker.Key{OrgID: "org-1", ProviderID: "provider", CompanyID: fmt.Sprint(phase, "-", i)}
+			key := tokenworker.Key{OrgID: "org-1", ProviderID: storedProvider, CompanyID: fmt.Sprint(phase, "-", i)}
 			stored.start(events.Stored.Subject(key))
 			return p.acquire(ctx, key)
 		})
