@@ -30,7 +30,7 @@ var (
 	// ErrTooLarge: a sealed token set is larger than [MaxSealedBytes].
 	ErrTooLarge = errors.New("token set too large")
 
-	// ErrRolledBack: the stream handed out a lower sequence at a later time than the store has seen, so it was restored
+	// ErrRolledBack: the stream of events has given less than the store knows of, or is of another epoch, so it was restored
 	// or rolled back, and order can no longer be told. The worker stops; see the operations guide.
 	ErrRolledBack = errors.New("event stream was rolled back")
 

@@ -118,9 +118,6 @@ func (r *Record) Acquire(a *Acquisition) (Record, Verdict, error) {
 	if slices.Contains(r.Seen, a.ID) {
 		return *r, Repeated, nil
 	}
-	if err := r.rolledBack(&a.Event); err != nil {
-		return *r, 0, err
-	}
 	if r.mayBeSpent(a.Spendable) { // KeepSpent
 		return r.spent(a)
 	}
@@ -186,9 +183,6 @@ func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	}
 	if slices.Contains(r.Seen, d.ID) {
 		return *r, Repeated, nil
-	}
-	if err := r.rolledBack(&d.Event); err != nil {
-		return *r, 0, err
 	}
 	if d.Stamp.Compare(r.Stamp) <= 0 {
 		next, v, err := r.note(&d.Event, Stale)
@@ -379,15 +373,6 @@ func (r *Record) owe(o *Owed) {
 // tell crosses off what is announced.
 func (r *Record) tell(announced []AttemptID) {
 	r.Owed = removed(r.Owed, func(o Owed) bool { return slices.Contains(announced, o.Attempt) })
-}
-
-// rolledBack tells a lower sequence, or the same one again, at a later time, which one stream never hands out.
-func (r *Record) rolledBack(e *Event) error {
-	if e.Stamp.Compare(r.Stamp) <= 0 && e.Entered.After(r.Entered.Add(ClockSkew)) {
-		return fmt.Errorf("%w: event %s entered %s after event %s that is stored", ErrRolledBack, e.Stamp,
-			e.Entered.Sub(r.Entered).Round(time.Second), r.Stamp)
-	}
-	return nil
 }
 
 // remember adds an id, and from [UsualSeen] on forgets those that are no longer needed after an event that entered at applied:

@@ -1,7 +1,6 @@
 package tokenworker_test
 
 import (
-	"errors"
 	"reflect"
 	"slices"
 	"testing"
@@ -9,48 +8,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 )
-
-func TestRolledBackStreams(t *testing.T) {
-	late := tokenworker.ClockSkew + time.Second
-	for _, tc := range []struct {
-		name    string
-		epoch   uint64
-		seq     uint64
-		entered time.Time
-		seen    bool
-		want    error
-	}{
-		{name: "a lower sequence that entered before is only late", epoch: 1, seq: 4, entered: entered(4)},
-		{name: "clocks of servers that took turns may disagree", epoch: 1, seq: 4, entered: entered(5).Add(tokenworker.ClockSkew)},
-		{name: "a lower sequence cannot have entered later", epoch: 1, seq: 4, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
-		{name: "nor can the same sequence be given twice", epoch: 1, seq: 5, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
-		{name: "the stored event itself, its id forgotten, entered when it did", epoch: 1, seq: 5, entered: entered(5)},
-		{name: "a higher sequence may be as late as it likes", epoch: 1, seq: 6, entered: entered(5).Add(late)},
-		{name: "an event of an older epoch cannot have entered later", epoch: 0, seq: 9, entered: entered(5).Add(late), want: tokenworker.ErrRolledBack},
-		{name: "a newer epoch counts its own sequences", epoch: 2, seq: 1, entered: entered(5).Add(late)},
-		{name: "a known id is not even looked at", epoch: 1, seq: 4, entered: entered(5).Add(late), seen: true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			before := holding(5, func(r *tokenworker.Record) { r.Seen = nil })
-			e := event(tc.seq)
-			e.Stamp.Epoch, e.Entered = tc.epoch, tc.entered
-			if tc.seen {
-				before.Seen = []tokenworker.EventID{e.ID}
-			}
-			acquired, _, err := before.Acquire(&tokenworker.Acquisition{Event: e, Sealed: sealed(tc.seq)})
-			if !errors.Is(err, tc.want) {
-				t.Errorf("acquisition: error %v, want %v", err, tc.want)
-			}
-			disconnected, _, err := before.Disconnect(&tokenworker.Disconnection{Event: e})
-			if !errors.Is(err, tc.want) {
-				t.Errorf("disconnect: error %v, want %v", err, tc.want)
-			}
-			if tc.want != nil && (!reflect.DeepEqual(acquired, *before) || !reflect.DeepEqual(disconnected, *before)) {
-				t.Error("an event from a stream that was rolled back changed the record")
-			}
-		})
-	}
-}
 
 func TestRememberingIDs(t *testing.T) {
 	// The record reflects an event that entered at noon; it remembers so many ids, the first old ones of which are past the

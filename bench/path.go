@@ -160,14 +160,14 @@ func prepare(ctx context.Context, natsURL, dir string) (_ *ground, err error) {
 			js.Conn().Close()
 		}
 	}()
-	if err := streams.Setup(ctx, js, 1, func(context.Context) (uint64, error) { return epoch, nil }); err != nil {
-		return nil, err
-	}
 	s, err := createSafe(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.store.Close()) }()
+	if err := streams.Setup(ctx, js, 1, s.store.TakeEpoch); err != nil {
+		return nil, err
+	}
 	plaintext, err := tokenworker.EncodeTokenSet(tokenSet())
 	if err != nil {
 		return nil, err

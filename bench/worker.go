@@ -48,9 +48,18 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 	defer func() { err = errors.Join(err, s.store.Close()) }()
 	var table consumer.Store = s.store
 	if c.Endpoint != "" {
-		if table, err = dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table}); err != nil {
+		t, err := dynamo.Open(ctx, dynamo.NewClient(c.aws()), dynamo.Config{TableName: c.Table})
+		if err != nil {
 			return err
 		}
+		if mark, err := t.HighWater(ctx); err != nil {
+			return err
+		} else if mark.Epoch == 0 { // the stream's was taken from the store
+			if _, err := t.TakeEpoch(ctx); err != nil {
+				return err
+			}
+		}
+		table = t
 	}
 	keys, err := events.NewKeyring(s.store, s.service, events.KeyringConfig{})
 	if err != nil {
@@ -63,7 +72,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 		store := &countdown{Store: table, zero: stop}
 		store.left.Store(int64(operations))
 		w, err := consumer.New(consumer.Config{
-			Epoch: epoch, AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
+			AllowPlain: true, Acquired: concurrency, Due: rotator.Schedule{}.Due,
 		}, js, keys, sealer, store, idle{})
 		if err != nil {
 			return err

@@ -74,10 +74,10 @@ func newRig(t testing.TB, c *clock) *rig {
 	ctx, dir := t.Context(), t.TempDir()
 	server := natstest.Start(t)
 	r := &rig{js: natstest.ConnectTo(t, server), now: c.Now}
-	must(t, streams.Setup(ctx, r.js, 1, func(context.Context) (uint64, error) { return 1, nil }))
 	db, err := embedded.OpenStore(ctx, filepath.Join(dir, "store.db"))
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
+	must(t, streams.Setup(ctx, r.js, 1, db.TakeEpoch))
 	service, err := embedded.CreateKeyFile(filepath.Join(dir, "key.json"))
 	must(t, err)
 	sealer := kmsenc.New(service, db, kmsenc.Config{})
@@ -96,7 +96,6 @@ func newRig(t testing.TB, c *clock) *rig {
 	rot, err := rotator.New(rotator.Config{Process: "test", Now: c.Now}, r.js, db, sealer, gate)
 	must(t, err)
 	worker, err := consumer.New(consumer.Config{
-		Epoch:  1,
 		Policy: func(string) consumer.Policy { return consumer.Policy{} },
 		Due:    func(_ tokenworker.Key, at time.Time, _ tokenworker.TokenSet) time.Time { return at.Add(time.Hour) },
 	}, r.js, keys, sealer, db, rot)

@@ -2,9 +2,9 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +31,8 @@ type Store interface {
 
 	// Providers lists the providers that connections are stored of.
 	Providers(ctx context.Context) ([]string, error)
+
+	streams.HighWaterMark
 }
 
 // Refresher refreshes connections.
@@ -81,7 +83,6 @@ type Policy struct {
 
 // Config is how a [Worker] is set up. Zero values mean the defaults.
 type Config struct {
-	Epoch      uint64 // of the stream of events; required
 	Source     string // CloudEvents source of the worker's own events; default "tokenworker"
 	AllowPlain bool   // accept events whose data is not sealed; development only
 
@@ -166,14 +167,6 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// Validate reports what cannot work.
-func (c Config) Validate() error {
-	if c.Epoch == 0 {
-		return errors.New("consumer: the epoch of the stream is required")
-	}
-	return nil
-}
-
 // Worker handles the events of the streams.
 type Worker struct {
 	cfg     Config
@@ -188,6 +181,7 @@ type Worker struct {
 	turns   turns
 	handles handles
 	wiper   wipe.Wiper
+	holds   atomic.Pointer[hold]
 }
 
 // New makes a worker. Run starts it.
@@ -195,9 +189,6 @@ func New(
 	cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store, rotator Refresher,
 ) (*Worker, error) {
 	cfg = cfg.WithDefaults()
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
@@ -206,28 +197,40 @@ func New(
 }
 
 // Run handles deliveries until ctx ends, then finishes those under way within the grace and returns nil. Outages are
-// waited out. It returns an error that matches [tokenworker.ErrRolledBack] when the stream of events was rolled back.
+// waited out, and so is a stream that was lost: when it is there again, of the next epoch, Run goes on with that. It returns an
+// error that matches [tokenworker.ErrRolledBack] when the stream of events was rolled back.
 func (w *Worker) Run(ctx context.Context) error {
+	err := w.follow(ctx)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if w.js.Conn().IsConnected() {
+		_ = w.js.Conn().FlushWithContext(flush) // acknowledgements on their way; lost ones only mean a redelivery
+	}
+	return err
+}
+
+// handleAll handles the deliveries of one epoch. The error is errNewEpoch when the stream is of another one.
+func (w *Worker) handleAll(ctx context.Context, h *hold) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []struct {
-		stream, durable string
-		limit           int
-		read            reader
+		stream, kind, durable string
+		limit                 int
+		read                  reader
 	}{
-		{streams.In, streams.Acquired, w.cfg.Acquired, w.readLive},
-		{streams.In, streams.Disconnect, w.cfg.Disconnects, w.readLive},
-		{streams.In, streams.Refresh, w.cfg.Refreshes, w.readLive},
-		{streams.In, streams.Erase, w.cfg.Erasures, w.readLive},
-		{streams.In, streams.Replay, w.cfg.Replays, w.readReplay},
-		{streams.Parked, streams.ParkedRetry, w.cfg.Parked, w.readParked},
+		{streams.In, streams.Acquired, h.durable(streams.Acquired), w.cfg.Acquired, w.readLive},
+		{streams.In, streams.Disconnect, h.durable(streams.Disconnect), w.cfg.Disconnects, w.readLive},
+		{streams.In, streams.Refresh, h.durable(streams.Refresh), w.cfg.Refreshes, w.readLive},
+		{streams.In, streams.Erase, h.durable(streams.Erase), w.cfg.Erasures, w.readLive},
+		{streams.In, streams.Replay, h.durable(streams.Replay), w.cfg.Replays, w.readReplay},
+		{streams.Parked, streams.ParkedRetry, streams.ParkedRetry, w.cfg.Parked, w.readParked},
 	} {
-		if s.durable == streams.Erase && w.cfg.Eraser == nil {
+		if s.kind == streams.Erase && w.cfg.Eraser == nil {
 			continue
 		}
 		sub := &pull.Subscription{
 			JS: w.js, Log: w.cfg.Logger, Stream: s.stream, Durable: s.durable, Limit: s.limit, Grace: w.cfg.Grace,
 			Handle: func(work context.Context, msg jetstream.Msg) error {
-				return w.handle(ctx, work, msg, s.durable, s.read)
+				return w.handle(ctx, work, msg, h, s.kind, s.read)
 			},
 			Foreign: w.metrics.foreign,
 		}
@@ -236,12 +239,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		g.Go(func() error { return sub.Run(ctx) })
 	}
-	g.Go(func() error { w.sweepOrphans(ctx); return nil })
-	err := g.Wait()
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if w.js.Conn().IsConnected() {
-		_ = w.js.Conn().FlushWithContext(flush) // acknowledgements on their way; lost ones only mean a redelivery
-	}
-	return err
+	g.Go(func() error { return w.watch(ctx, h) })
+	g.Go(func() error { w.sweepOrphans(ctx, h); return nil })
+	return g.Wait()
 }

@@ -3,15 +3,12 @@ package consumer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/consumer"
@@ -527,43 +524,18 @@ func TestShutdownReleasesWhatDoesNotFinishInTime(t *testing.T) {
 	}
 }
 
-func TestARolledBackStreamStopsTheWorker(t *testing.T) {
-	r := newRig(t)
-	seq := tokenworker.Stamp{Epoch: epoch, Sequence: 1000}
-	_, err := r.db.Disconnect(t.Context(), &tokenworker.Disconnection{Event: tokenworker.Event{
-		Key: acme, Stamp: seq, Entered: time.Now().Add(-time.Hour), ID: tokenworker.NewEventID("test", "earlier", time.Now()),
-	}})
-	must(t, err)
-	r.publish(r.acquired(acme, "a", time.Now()))
-	cfg := consumer.Config{Epoch: epoch}
-	w, err := consumer.New(cfg, r.js, r.keys, r.sealer, r.db, refresher{r})
-	must(t, err)
-	if err := w.Run(t.Context()); !errors.Is(err, tokenworker.ErrRolledBack) {
-		t.Fatalf("Run = %v, want ErrRolledBack", err)
-	}
-	if got := r.count(streams.In); got != 1 {
-		t.Errorf("%d events in the stream, want the one that told", got)
-	}
-}
-
 func TestALostConsumerIsWaitedFor(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.publish(r.acquired(acme, "a", time.Now()))
 	r.settled(streams.In)
-	must(t, r.js.DeleteConsumer(t.Context(), streams.In, streams.Acquired))
+	must(t, r.js.DeleteConsumer(t.Context(), streams.In, streams.Durable(streams.Acquired, epoch)))
 	r.publish(r.acquired(acme, "b", time.Now()))
 	r.eventually("the loss was noticed", func() bool { return strings.Contains(r.logs.String(), "pulling messages failed") })
 	must(t, streams.Setup(t.Context(), r.js, 1, nil))
 	r.settled(streams.In)
 	if got := r.token(acme); got != "b" {
 		t.Errorf("stored %q", got)
-	}
-}
-
-func TestAWorkerNeedsAnEpoch(t *testing.T) {
-	if _, err := consumer.New(consumer.Config{}, jetstream.JetStream(nil), nil, nil, nil, nil); err == nil {
-		t.Fatal("a worker without an epoch was made")
 	}
 }
 

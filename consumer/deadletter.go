@@ -52,7 +52,7 @@ func (w *Worker) overwrite(ctx context.Context, msg jetstream.Msg, d *delivery) 
 	s, err := w.handles.get(ctx, w.js, meta.Stream)
 	if err == nil {
 		about, _ := events.KeyOf(d.subject)
-		err = w.wiper.Delete(ctx, s, meta.Sequence.Stream, about.OrgID)
+		err = w.wipe(ctx, s, meta, about.OrgID)
 	}
 	if err != nil {
 		w.metrics.notErased.Inc()
@@ -61,10 +61,22 @@ func (w *Worker) overwrite(ctx context.Context, msg jetstream.Msg, d *delivery) 
 	}
 }
 
+// wipe deletes a message, unless the stream was made anew and another message has its sequence.
+func (w *Worker) wipe(ctx context.Context, s jetstream.Stream, meta *jetstream.MsgMetadata, orgID string) error {
+	there, err := s.GetMsg(ctx, meta.Sequence.Stream)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound), err == nil && !there.Time.Equal(meta.Timestamp):
+		return nil
+	case err != nil:
+		return fmt.Errorf("looking at the message: %w", err)
+	}
+	return w.wiper.Delete(ctx, s, meta.Sequence.Stream, orgID)
+}
+
 // readReplay opens a dead letter that an operator replays. The delivery is the original one, under its original stamp, so
 // it cannot undo what came after it.
-func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg) (*delivery, error) {
-	d, err := w.readLive(ctx, msg)
+func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg, h *hold) (*delivery, error) {
+	d, err := w.readLive(ctx, msg, h)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +92,6 @@ func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg) (*delivery, 
 	return &delivery{
 		carrier: d.carrier,
 		subject: letter.Original.Subject, messageID: letter.Original.ID, body: letter.Original.Body,
-		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries, sealed: true,
+		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries, epoch: d.epoch, sealed: true,
 	}, nil
 }

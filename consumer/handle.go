@@ -19,32 +19,43 @@ import (
 // delivery is one event as it reached the worker: live, parked before, or replayed. Its stamp is its place in the
 // stream when it first came in, whichever way it came now.
 type delivery struct {
-	carrier   string // stream/sequence of the message that brings it now
+	carrier   string // names the message that brings it now, among all that any stream of its name ever had
 	subject   string
 	messageID string
 	body      []byte
 	stamp     tokenworker.Stamp
 	entered   time.Time // into the stream, first
 	tries     uint64    // deliveries of the message that brings it now, this one included
+	epoch     uint64    // of the stream of events now
 	parked    bool
 	sealed    bool // what brings it now holds nothing in clear
 }
 
 // reader makes a delivery of a message. With an error it returns what it could read, so that it can be kept; nil when
 // there is nothing to keep.
-type reader func(ctx context.Context, msg jetstream.Msg) (*delivery, error)
+type reader func(ctx context.Context, msg jetstream.Msg, h *hold) (*delivery, error)
 
-// readLive reads a message of the stream of events.
-func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, error) {
+// readLive reads a message of the stream of events. It came by a consumer of the epoch that the worker holds, and so is of that.
+func (w *Worker) readLive(_ context.Context, msg jetstream.Msg, h *hold) (*delivery, error) {
+	d, err := readMessage(msg, h)
+	if err == nil {
+		h.see(d.stamp.Sequence)
+	}
+	return d, err
+}
+
+// readMessage reads a message of any stream. Its stamp is its own if it is of the stream of events.
+func readMessage(msg jetstream.Msg, h *hold) (*delivery, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("reading the metadata of a message: %w", err)
 	}
 	return &delivery{
-		carrier: fmt.Sprintf("%s/%d", meta.Stream, meta.Sequence.Stream),
+		// A stream that is made anew gives its sequences again, while message ids made of them may still be known.
+		carrier: fmt.Sprintf("%s/%d/%d", meta.Stream, meta.Sequence.Stream, meta.Timestamp.UnixNano()),
 		subject: msg.Subject(), messageID: msg.Headers().Get(events.MessageIDHeader), body: msg.Data(),
-		stamp:   tokenworker.Stamp{Epoch: w.cfg.Epoch, Sequence: meta.Sequence.Stream},
-		entered: meta.Timestamp, tries: meta.NumDelivered,
+		stamp:   tokenworker.Stamp{Epoch: h.epoch, Sequence: meta.Sequence.Stream},
+		entered: meta.Timestamp, tries: meta.NumDelivered, epoch: h.epoch,
 	}, nil
 }
 
@@ -52,26 +63,29 @@ func (w *Worker) readLive(_ context.Context, msg jetstream.Msg) (*delivery, erro
 const eraseDeadline = 24 * time.Hour
 
 // handle takes one message from delivery to settlement. The error ends the worker.
-func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, durable string, read reader) error {
+func (w *Worker) handle(run, work context.Context, msg jetstream.Msg, h *hold, kind string, read reader) error {
 	start := w.cfg.Now()
 	deadline := w.cfg.Deadline
-	if durable == streams.Erase {
+	if kind == streams.Erase {
 		deadline = eraseDeadline
 	}
 	ctx, cancel := context.WithTimeout(work, deadline)
-	d, err := read(ctx, msg)
+	d, err := read(ctx, msg, h)
+	if err == nil {
+		err = w.sound(ctx, h)
+	}
 	if err == nil {
 		err = w.processSafely(ctx, d)
 	}
 	cancel()
 	if d == nil { // not a message of a stream: nothing to settle
-		w.cfg.Logger.ErrorContext(run, "reading a message failed", slog.String("consumer", durable), slog.Any("error", err))
+		w.cfg.Logger.ErrorContext(run, "reading a message failed", slog.String("consumer", kind), slog.Any("error", err))
 		return nil
 	}
 	s := settle(err, d.tries, d.parked, run.Err() != nil)
 	s = w.carryOut(work, msg, d, s, err)
-	w.metrics.deliveries.WithLabelValues(durable, s.verb.String()).Inc()
-	w.metrics.seconds.WithLabelValues(durable).Observe(w.cfg.Now().Sub(start).Seconds())
+	w.metrics.deliveries.WithLabelValues(kind, s.verb.String()).Inc()
+	w.metrics.seconds.WithLabelValues(kind).Observe(w.cfg.Now().Sub(start).Seconds())
 	if s.verb == halt {
 		return err
 	}

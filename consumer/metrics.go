@@ -20,7 +20,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenworker_deliveries_total",
-			Help: "Deliveries by durable consumer and what became of them (ack, retry, release, park, dead_letter, halt).",
+			Help: "Deliveries by kind of consumer and what became of them (ack, retry, release, park, dead_letter, halt).",
 		}, []string{"consumer", "settled"}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenworker_events_total",
@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tokenworker_delivery_seconds",
-			Help:    "Seconds from delivery to settlement, by durable consumer.",
+			Help:    "Seconds from delivery to settlement, by kind of consumer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"consumer"}),
 		notErased: prometheus.NewCounter(prometheus.CounterOpts{

@@ -20,10 +20,11 @@ const orphansEvery = 10 * time.Minute
 // An orphan is a message of a work queue that was acknowledged and is there all the same: nats-server writes a consumer's
 // acknowledgements and the removal of the message separately, so one that is killed between the two brings the message
 // back, and never delivers it (seen with 2.15.2 and sync_interval: always, by the attack on P1). It would stay for ever.
-func (w *Worker) sweepOrphans(ctx context.Context) {
+func (w *Worker) sweepOrphans(ctx context.Context, h *hold) {
 	for ctx.Err() == nil {
 		for _, q := range [...]struct{ stream, durable string }{
-			{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Erase}, {streams.In, streams.Replay},
+			{streams.In, h.durable(streams.Acquired)}, {streams.In, h.durable(streams.Disconnect)},
+			{streams.In, h.durable(streams.Erase)}, {streams.In, h.durable(streams.Replay)},
 			{streams.Parked, streams.ParkedRetry},
 		} {
 			n, err := w.deleteOrphans(ctx, q.stream, q.durable)
@@ -56,7 +57,8 @@ func (w *Worker) sweepOrphans(ctx context.Context) {
 }
 
 // deleteOrphans deletes the messages of a consumer at or below its acknowledgement floor, below which all are
-// acknowledged. Where there are none, it costs two requests.
+// acknowledged. What came since the floor was looked up is of a stream that was made anew. Where there are none, it costs two
+// requests.
 func (w *Worker) deleteOrphans(ctx context.Context, stream, durable string) (deleted int, err error) {
 	cons, err := w.js.Consumer(ctx, stream, durable)
 	if err != nil {
@@ -65,7 +67,7 @@ func (w *Worker) deleteOrphans(ctx context.Context, stream, durable string) (del
 	floor, filter := cons.CachedInfo().AckFloor.Stream, cons.CachedInfo().Config.FilterSubject
 	for from := uint64(1); from <= floor; deleted++ {
 		m, err := w.first(ctx, stream, from, filter)
-		if err != nil || m == nil || m.Sequence > floor {
+		if err != nil || m == nil || m.Sequence > floor || m.Time.After(cons.CachedInfo().TimeStamp) {
 			return deleted, err
 		}
 		s, err := w.handles.get(ctx, w.js, stream)

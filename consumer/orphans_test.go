@@ -38,7 +38,7 @@ func keepAcknowledged(t *testing.T, r *rig) {
 func (r *rig) acknowledged(seq uint64) {
 	r.t.Helper()
 	r.eventually("all is acknowledged", func() bool {
-		c, err := r.js.Consumer(r.t.Context(), streams.In, streams.Acquired)
+		c, err := r.js.Consumer(r.t.Context(), streams.In, streams.Durable(streams.Acquired, epoch))
 		must(r.t, err)
 		return c.CachedInfo().AckFloor.Stream >= seq
 	})

@@ -38,8 +38,8 @@ func (w *Worker) parkDelivery(ctx context.Context, d *delivery) error {
 }
 
 // readParked restores the delivery that parkDelivery put aside.
-func (w *Worker) readParked(ctx context.Context, msg jetstream.Msg) (*delivery, error) {
-	d, err := w.readLive(ctx, msg)
+func (w *Worker) readParked(_ context.Context, msg jetstream.Msg, h *hold) (*delivery, error) {
+	d, err := readMessage(msg, h)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (w *Worker) hasOriginal(ctx context.Context, d *delivery) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if m == nil || d.stamp.Epoch == w.cfg.Epoch && m.Sequence >= d.stamp.Sequence {
+		if m == nil || d.stamp.Epoch == d.epoch && m.Sequence >= d.stamp.Sequence {
 			break
 		}
 		if m.Header.Get(events.MessageIDHeader) == d.messageID {

@@ -49,7 +49,8 @@ type rig struct {
 	sealer *kmsenc.Sealer
 	public events.PublicKey
 	logs   *safeBuffer
-	files  string // where the NATS server keeps its files
+	worker *consumer.Worker // the last that was started
+	files  string           // where the NATS server keeps its files
 
 	refreshed  safeBuffer  // what was to be refreshed, a line each
 	over       atomic.Bool // attempts are over
@@ -66,10 +67,14 @@ func newRig(t *testing.T) *rig {
 	ctx, dir := t.Context(), t.TempDir()
 	server := natstest.Start(t)
 	r := &rig{t: t, js: natstest.ConnectTo(t, server), logs: &safeBuffer{}, files: server.StoreDir()}
-	must(t, streams.Setup(ctx, r.js, 1, func(context.Context) (uint64, error) { return epoch, nil }))
 	db, err := embedded.OpenStore(ctx, filepath.Join(dir, "store.db"))
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
+	for range epoch - 1 { // streams that there were before
+		_, err := db.TakeEpoch(ctx)
+		must(t, err)
+	}
+	must(t, streams.Setup(ctx, r.js, 1, db.TakeEpoch))
 	service, err := embedded.CreateKeyFile(filepath.Join(dir, "key.json"))
 	must(t, err)
 	r.db, r.sealer = db, kmsenc.New(service, db, kmsenc.Config{})
@@ -90,12 +95,13 @@ func must(t *testing.T, err error) {
 // start runs a worker until the test ends or stop is called. Stop returns what Run returned.
 func (r *rig) start(change ...func(*consumer.Config)) (stop func() error) {
 	r.t.Helper()
-	cfg := consumer.Config{Epoch: epoch, Logger: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	cfg := consumer.Config{Logger: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, c := range change {
 		c(&cfg)
 	}
 	w, err := consumer.New(cfg, r.js, r.keys, faultySealer{r}, faultyStore{r}, refresher{r})
 	must(r.t, err)
+	r.worker = w
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -129,6 +135,14 @@ func (f faultyStore) Disconnect(ctx context.Context, d *tokenworker.Disconnectio
 
 func (f faultyStore) Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error) {
 	return f.db.Get(ctx, k)
+}
+
+func (f faultyStore) HighWater(ctx context.Context) (tokenworker.Stamp, error) {
+	return f.db.HighWater(ctx)
+}
+
+func (f faultyStore) RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error {
+	return f.db.RaiseHighWater(ctx, to)
 }
 
 func (f faultyStore) NoteProvider(ctx context.Context, id string) error {

@@ -71,8 +71,8 @@
 // record in one transaction, and only where a provider's sets are to be kept; the others' writes stay as they are.
 //
 // A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
-// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given). A checkpoint: chain_number N, chain_seq N,
-// chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
+// layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given), max_seq N (the highest sequence known of
+// its stream). A checkpoint: chain_number N, chain_seq N, chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
 //
 // Times are Unix seconds. No name that stands in an expression is one of DynamoDB's reserved words (status, ttl, revoke,
 // scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.

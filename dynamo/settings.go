@@ -19,13 +19,14 @@ const layoutVersion = 1
 type settings struct {
 	version uint64
 	shards  uint64
-	epoch   uint64 // the highest ever given
+	mark    tokenworker.Stamp // the highest epoch ever given, and the highest sequence known of its stream
 }
 
 const (
 	fieldVersion  field = ":layout_version"
 	fieldShards   field = ":due_shards"
 	fieldMaxEpoch field = ":max_epoch"
+	fieldMaxSeq   field = ":max_seq"
 )
 
 // settingsAddress is where the settings lie.
@@ -41,7 +42,10 @@ func (t *Table) settings(ctx context.Context) (settings, error) {
 		return settings{}, errNoSettings
 	}
 	d := decoder{item: found}
-	s := settings{version: d.number(fieldVersion), shards: d.number(fieldShards), epoch: d.number(fieldMaxEpoch)}
+	s := settings{
+		version: d.number(fieldVersion), shards: d.number(fieldShards),
+		mark: tokenworker.Stamp{Epoch: d.number(fieldMaxEpoch), Sequence: d.number(fieldMaxSeq)},
+	}
 	return s, d.err
 }
 
@@ -65,6 +69,7 @@ func putSettings(ctx context.Context, client *dynamodb.Client, config Config) er
 	it[fieldVersion.name()] = number(layoutVersion)
 	it[fieldShards.name()] = limit(config.Shards)
 	it[fieldMaxEpoch.name()] = number(0)
+	it[fieldMaxSeq.name()] = number(0)
 	_, err := client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: aws.String(config.TableName), Item: it, ConditionExpression: aws.String("attribute_not_exists(org)"),
 	})
@@ -75,20 +80,40 @@ func putSettings(ctx context.Context, client *dynamodb.Client, config Config) er
 	return nil
 }
 
-// Epoch returns the highest epoch ever given, 0 when none was.
-func (t *Table) Epoch(ctx context.Context) (uint64, error) {
+// HighWater returns the high-water mark of the stream of events: the highest epoch ever given, 0 when none was, and the highest
+// sequence known of its stream.
+func (t *Table) HighWater(ctx context.Context) (tokenworker.Stamp, error) {
 	s, err := t.settings(ctx)
-	return s.epoch, err
+	return s.mark, err
 }
 
-// TakeEpoch gives an epoch that is higher than every one given before. A lost reply loses the epoch too: they have gaps.
+// RaiseHighWater raises the sequence of the mark. A lower one, or one of another epoch, changes nothing.
+func (t *Table) RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error {
+	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:           aws.String(t.name),
+		Key:                 settingsAddress().attributes(),
+		UpdateExpression:    aws.String("SET max_seq = :max_seq"),
+		ConditionExpression: aws.String("max_epoch = :max_epoch AND max_seq < :max_seq"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{
+			string(fieldMaxEpoch): number(to.Epoch), string(fieldMaxSeq): number(to.Sequence),
+		},
+	})
+	var failed *types.ConditionalCheckFailedException
+	if err != nil && !errors.As(err, &failed) {
+		return classify(ctx, "raising the mark", err)
+	}
+	return nil
+}
+
+// TakeEpoch gives an epoch that is higher than every one given before; of its stream no sequence is known yet. A lost reply
+// loses the epoch too: they have gaps.
 func (t *Table) TakeEpoch(ctx context.Context) (uint64, error) {
 	out, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(t.name),
 		Key:                       settingsAddress().attributes(),
-		UpdateExpression:          aws.String("ADD max_epoch :one"),
+		UpdateExpression:          aws.String("ADD max_epoch :one SET max_seq = :none"),
 		ConditionExpression:       aws.String("attribute_exists(org)"),
-		ExpressionAttributeValues: map[string]types.AttributeValue{":one": number(1)},
+		ExpressionAttributeValues: map[string]types.AttributeValue{":one": number(1), ":none": number(0)},
 		ReturnValues:              types.ReturnValueUpdatedNew,
 	})
 	var failed *types.ConditionalCheckFailedException

@@ -38,8 +38,8 @@ func TestSetupMakesATableWithoutDifferencesAndThenLeavesItAlone(t *testing.T) {
 	if err := dynamo.Setup(t.Context(), client, config); err != nil {
 		t.Fatalf("Setup: %v", err)
 	}
-	if epoch, err := table.Epoch(t.Context()); err != nil || epoch != 1 {
-		t.Errorf("after another Setup the epoch is %d, error %v; want 1 still", epoch, err)
+	if mark, err := table.HighWater(t.Context()); err != nil || mark.Epoch != 1 {
+		t.Errorf("after another Setup the epoch is %d, error %v; want 1 still", mark.Epoch, err)
 	}
 }
 

@@ -28,8 +28,8 @@ const (
 	pageRows = 100
 )
 
-// Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors also match [tokenworker.ErrTooLarge],
-// [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
+// Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors also match [tokenworker.ErrTooLarge]
+// and [tokenworker.ErrInvalidKey].
 func (s *Store) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error) {
 	if err := checkSize(a.Sealed); err != nil {
 		return 0, err
@@ -40,7 +40,7 @@ func (s *Store) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 }
 
 // Disconnect applies a disconnect event by [tokenworker.Record.Disconnect]. Errors also match
-// [tokenworker.ErrRolledBack] and [tokenworker.ErrInvalidKey].
+// [tokenworker.ErrInvalidKey].
 func (s *Store) Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error) {
 	_, v, err := s.Update(ctx, tokenworker.Record{Key: d.Key},
 		func(r *tokenworker.Record) (tokenworker.Record, tokenworker.Verdict, error) { return r.Disconnect(d) })

@@ -166,8 +166,8 @@ func TestASecondProcessReadsWhatIsCommittedAndWritesInTurn(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if e, err := s.Epoch(t.Context()); e != 2*epochsEach || len(given) != 2*epochsEach || err != nil {
-		t.Errorf("highest epoch %d, %d given, error %v; want %d", e, len(given), err, 2*epochsEach)
+	if mark, err := s.HighWater(t.Context()); mark.Epoch != 2*epochsEach || len(given) != 2*epochsEach || err != nil {
+		t.Errorf("highest epoch %d, %d given, error %v; want %d", mark.Epoch, len(given), err, 2*epochsEach)
 	}
 }
 

@@ -67,9 +67,10 @@ CREATE TABLE audit_checkpoints (
 	signature BLOB NOT NULL,
 	PRIMARY KEY (chain, sequence)
 ) WITHOUT ROWID;
-CREATE TABLE epoch (
-	id      INTEGER PRIMARY KEY CHECK (id = 1),
-	highest INTEGER NOT NULL
+CREATE TABLE high_water (
+	id       INTEGER PRIMARY KEY CHECK (id = 1),
+	epoch    INTEGER NOT NULL,
+	sequence INTEGER NOT NULL
 );
 `
 

@@ -106,7 +106,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return dbError("connecting", err)
 	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, savepoint, rollbackToPoint, releasePoint, selectRecord, upsertRecord,
-		insertRetained, pruneRetained, dropRetained, rewrapRetained, insertProvider, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch,
+		insertRetained, pruneRetained, dropRetained, rewrapRetained, insertProvider, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch, raiseHighWater,
 		selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 		s.get <- st
 	}
 	if s.read, err = s.prepare(ctx, reading, selectPage, selectAll, selectRetained, selectDue, selectSiblings,
-		selectSubject, selectProviders, selectWrappedKey, selectWrappedKeys, selectEpoch, selectLastCheckpoint,
+		selectSubject, selectProviders, selectWrappedKey, selectWrappedKeys, selectHighWater, selectLastCheckpoint,
 		selectCheckpoints); err != nil {
 		return err
 	}

@@ -142,8 +142,8 @@ func TestManyMayCreateTheStoreAtOnce(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if e, err := openStore(t, path).Epoch(t.Context()); e != n || err != nil {
-		t.Errorf("epoch %d, error %v; want %d", e, err, n)
+	if mark, err := openStore(t, path).HighWater(t.Context()); mark.Epoch != n || err != nil {
+		t.Errorf("epoch %d, error %v; want %d", mark.Epoch, err, n)
 	}
 }
 

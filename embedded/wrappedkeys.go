@@ -22,11 +22,6 @@ const (
 		VALUES (?, ?, ?, ?, ?, ?)`
 
 	deleteWrappedKey = `DELETE FROM wrapped_keys WHERE name = ?`
-
-	selectEpoch = `SELECT highest FROM epoch`
-
-	takeEpoch = `INSERT INTO epoch (id, highest) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET highest = highest + 1
-		RETURNING highest`
 )
 
 // WrappedKey returns the key of that name. Errors also match [tokenworker.ErrNotFound].
@@ -94,25 +89,6 @@ func (s *Store) DeleteWrappedKey(ctx context.Context, name string) error {
 	return s.writer.write(ctx, func(ctx context.Context, st statements) error {
 		_, err := st[deleteWrappedKey].ExecContext(ctx, name)
 		return dbError("deleting a wrapped key", err)
-	})
-}
-
-// Epoch returns the highest stream epoch ever given; 0 when none was.
-func (s *Store) Epoch(ctx context.Context) (uint64, error) {
-	var highest uint64
-	err := s.read[selectEpoch].QueryRowContext(ctx).Scan(&highest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return highest, dbError("reading the epoch", err)
-}
-
-// TakeEpoch gives the next stream epoch; the first is 1.
-func (s *Store) TakeEpoch(ctx context.Context) (uint64, error) {
-	return write(ctx, s.writer, func(ctx context.Context, st statements) (uint64, error) {
-		var highest uint64
-		err := st[takeEpoch].QueryRowContext(ctx).Scan(&highest)
-		return highest, dbError("taking an epoch", err)
 	})
 }
 

@@ -59,7 +59,6 @@ type Keys interface {
 
 // Config is how an [Eraser] is set up. Zero values mean the defaults.
 type Config struct {
-	Epoch  uint64 // of the stream of events; required
 	Source string // CloudEvents source of its own events; default "tokenworker"
 
 	// FenceOf reads which token set a sealed blob says it holds; required.
@@ -113,9 +112,6 @@ func (c Config) WithDefaults() Config {
 
 // Validate reports what cannot work.
 func (c Config) Validate() error {
-	if c.Epoch == 0 {
-		return errors.New("erase: the epoch of the stream is required")
-	}
 	if c.FenceOf == nil {
 		return errors.New("erase: FenceOf is required")
 	}

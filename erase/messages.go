@@ -145,9 +145,16 @@ func (r *erasure) found(ctx context.Context, name string) iter.Seq2[*jetstream.R
 			yield(nil, err)
 			return
 		}
+		var epoch uint64
+		if name == streams.In { // asked each time: it may have been made anew
+			if epoch, err = streams.EpochIn(s.CachedInfo()); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
 		for _, pattern := range events.About(r.Key) {
 			for m, err := range messages(ctx, s, pattern) {
-				if err == nil && (!r.names(m.Subject) || !r.isOlder(name, m)) {
+				if err == nil && (!r.names(m.Subject) || !r.isOlder(name, epoch, m)) {
 					continue
 				}
 				if !yield(m, err) || err != nil {
@@ -164,15 +171,16 @@ func (r *erasure) names(subject string) bool {
 	return ok && k.OrgID == r.Key.OrgID && (r.Key.ProviderID == "" || k == r.Key)
 }
 
-// isOlder reports whether a message of a stream is about what was before the request. One that does not say is.
-func (r *erasure) isOlder(name string, m *jetstream.RawStreamMsg) bool {
+// isOlder reports whether a message of a stream is about what was before the request. One that does not say is. The epoch is
+// that of the stream of events.
+func (r *erasure) isOlder(name string, epoch uint64, m *jetstream.RawStreamMsg) bool {
 	kind, _, err := events.ParseSubject(m.Subject)
 	if err == nil && (kind == events.Erase || kind == events.Erased) {
 		return false
 	}
 	switch name {
 	case streams.In:
-		return tokenworker.Stamp{Epoch: r.cfg.Epoch, Sequence: m.Sequence}.Compare(r.Stamp) < 0
+		return tokenworker.Stamp{Epoch: epoch, Sequence: m.Sequence}.Compare(r.Stamp) < 0
 	case streams.DLQ:
 		letter, err := events.ReadDeadLetter(events.Message{Subject: m.Subject, Body: m.Data})
 		return err != nil || letter.Stamp.Compare(r.Stamp) < 0

@@ -96,7 +96,7 @@ func must(t *testing.T, err error) {
 
 func (r *rig) eraser(change ...func(*erase.Config)) *erase.Eraser {
 	r.t.Helper()
-	cfg := erase.Config{Epoch: epoch, FenceOf: kmsenc.FenceOf, RevokeFor: 20 * time.Second, InHand: 100 * time.Millisecond}
+	cfg := erase.Config{FenceOf: kmsenc.FenceOf, RevokeFor: 20 * time.Second, InHand: 100 * time.Millisecond}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -19,7 +19,11 @@ func Markdown() string {
 		fmt.Fprintf(&b, "\n## Stream `%s`\n\n%s\n\n", s.name, s.purpose)
 		writeSettings(&b, s.settings)
 		for _, c := range s.consumers {
-			fmt.Fprintf(&b, "\n### Consumer `%s` of `%s`\n\n%s Durable, pull.\n\n", c.name, s.name, c.purpose)
+			name, named := c.name, ""
+			if s.name == In {
+				name, named = c.name+"-eN", " N is the stream's epoch."
+			}
+			fmt.Fprintf(&b, "\n### Consumer `%s` of `%s`\n\n%s Durable, pull.%s\n\n", name, s.name, c.purpose, named)
 			writeSettings(&b, c.settings)
 		}
 	}

@@ -22,18 +22,26 @@ const (
 	Audit  = "TOKENS_AUDIT"  // who did what, chained
 )
 
-// The durable consumers. The first five share In without overlapping; each other has its own stream.
+// The kinds of messages of In. Each has a durable consumer, which [Durable] names; they do not overlap.
 const (
-	Acquired    = "acquired"
-	Disconnect  = "disconnect"
-	Replay      = "replay"
-	Refresh     = "refresh"
-	Erase       = "erase"
+	Acquired   = "acquired"
+	Disconnect = "disconnect"
+	Replay     = "replay"
+	Refresh    = "refresh"
+	Erase      = "erase"
+)
+
+// The durable consumers of the other streams, whose messages bear their stamps with them.
+const (
 	ParkedRetry = "parked"
 	Rescuer     = "rescue"
 	Sweeper     = "sweep"
 	Auditor     = "audit"
 )
+
+// Durable names the durable consumer of a kind of messages of In: acquired-e3. The epoch is part of the name, so that a worker
+// which holds another is given nothing.
+func Durable(kind string, epoch uint64) string { return fmt.Sprintf("%s-e%d", kind, epoch) }
 
 // DuplicateWindow is how long a stream knows a message id. A message that may be a repeat from before it is held back
 // while an earlier message of its subject is unsettled.
@@ -67,9 +75,17 @@ type stream struct {
 }
 
 type consumer struct {
-	name     string
+	name     string // of those of In, the kind
 	purpose  string
 	settings []setting
+}
+
+// durable is what the server calls a consumer of the stream.
+func (s stream) durable(c consumer, epoch uint64) string {
+	if s.name == In {
+		return Durable(c.name, epoch)
+	}
+	return c.name
 }
 
 // common to every stream.
@@ -268,8 +284,8 @@ func (s stream) config() jetstream.StreamConfig {
 	return c
 }
 
-func (c consumer) config() jetstream.ConsumerConfig {
-	cc := jetstream.ConsumerConfig{Durable: c.name, Description: c.purpose}
+func (c consumer) config(durable string) jetstream.ConsumerConfig {
+	cc := jetstream.ConsumerConfig{Durable: durable, Description: c.purpose}
 	fill(&cc, c.settings)
 	return cc
 }

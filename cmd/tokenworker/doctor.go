@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 // level is how bad a finding is.
@@ -96,7 +97,7 @@ func examineEpoch(ctx context.Context, t *target) []finding {
 	if err != nil {
 		return nil // said before
 	}
-	epoch, err := parts{store: s, js: js}.currentEpoch(ctx)
+	epoch, err := streams.Epoch(ctx, js, s)
 	switch {
 	case errors.Is(err, tokenworker.ErrRolledBack):
 		return []finding{{bad, "epoch: " + err.Error(), "the order of events can no longer be told; no worker starts"}}

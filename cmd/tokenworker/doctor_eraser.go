@@ -19,8 +19,9 @@ func eraserNeeds() []string {
 
 // eraserExcess are subjects that it does not publish on, by which whoever steals its credentials could do more harm.
 func eraserExcess() []string {
+	durable := streams.Durable(streams.Erase, anyEpoch)
 	return append(sharedExcess(), "tokens.v1.erase."+somewhere, "tokens.v1.event.stored."+somewhere,
-		pullSubject(streams.In, streams.Erase), "$JS.ACK."+streams.In+"."+streams.Erase+".1.1.1.1.1")
+		pullSubject(streams.In, durable), "$JS.ACK."+streams.In+"."+durable+".1.1.1.1.1")
 }
 
 // examineEraser compares what the user that deletes messages may do with what it needs.

@@ -163,8 +163,13 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 			fs = append(fs, finding{warn, fmt.Sprintf("%s: %d", q.what, n), q.why})
 		}
 	}
+	last, err := streams.Last(ctx, js)
+	if err != nil {
+		return fs // said before
+	}
 	for _, of := range [...][2]string{
-		{streams.In, streams.Acquired}, {streams.In, streams.Disconnect}, {streams.In, streams.Refresh}, {streams.In, streams.Replay},
+		{streams.In, streams.Durable(streams.Acquired, last.Epoch)}, {streams.In, streams.Durable(streams.Disconnect, last.Epoch)},
+		{streams.In, streams.Durable(streams.Refresh, last.Epoch)}, {streams.In, streams.Durable(streams.Replay, last.Epoch)},
 		{streams.Out, streams.Auditor}, // what it does not get is not on record
 	} {
 		c, err := js.Consumer(ctx, of[0], of[1])

@@ -69,6 +69,9 @@ func (p parts) stayWithMajority(ctx context.Context, log *slog.Logger) {
 
 // askMajority asks for a consumer, of which only its leader answers.
 func (p parts) askMajority(ctx context.Context) error {
-	_, err := p.js.Consumer(ctx, streams.In, streams.Acquired)
+	last, err := streams.Last(ctx, p.js)
+	if err == nil {
+		_, err = p.js.Consumer(ctx, streams.In, streams.Durable(streams.Acquired, last.Epoch))
+	}
 	return err //nolint:wrapcheck // ready says what it means
 }

@@ -89,7 +89,8 @@ func clustered(t *testing.T) (p parts, c *natstest.Cluster, server int) {
 	p.reads = connect()
 	p.js, err = jetstream.New(connect())
 	must(err)
-	must(p.ready(ctx))
+	_, err = p.usable(ctx)
+	must(err)
 	return p, c, server
 }
 
@@ -108,7 +109,8 @@ func TestAWorkerLeavesAServerThatIsCutOff(t *testing.T) {
 	isReady := func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), probeTimeout)
 		defer cancel()
-		return p.ready(ctx) == nil
+		_, err := p.usable(ctx)
+		return err == nil
 	}
 	name := c.Servers[server].Name()
 	c.Cut(server)

@@ -209,16 +209,16 @@ func (p parts) warnOfLostKeys(ctx context.Context, log *slog.Logger) error {
 
 // raiseEpoch makes the store give no epoch again that the stream has had.
 func (p parts) raiseEpoch(ctx context.Context) error {
-	epoch, err := streams.EpochOf(ctx, p.js)
+	last, err := streams.Last(ctx, p.js)
 	if err != nil {
 		return err
 	}
 	for {
-		highest, err := p.store.Epoch(ctx)
+		mark, err := p.store.HighWater(ctx)
 		if err != nil {
 			return err
 		}
-		if highest >= epoch {
+		if mark.Epoch >= last.Epoch {
 			return nil
 		}
 		if _, err := p.store.TakeEpoch(ctx); err != nil {

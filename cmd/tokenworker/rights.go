@@ -56,8 +56,13 @@ func matches(pattern, subject string) bool {
 	}
 }
 
-// somewhere is a subject's last tokens that stand for any connection.
-const somewhere = "org.provider.company"
+const (
+	// somewhere is a subject's last tokens that stand for any connection.
+	somewhere = "org.provider.company"
+
+	// anyEpoch stands for any: rights are the same for all.
+	anyEpoch = 1
+)
 
 // durables are the durable consumers of a stream.
 type durables struct {
@@ -65,10 +70,14 @@ type durables struct {
 	durables []string
 }
 
-// workerConsumers are what every worker pulls from.
-func workerConsumers() []durables {
+// workerConsumers are what every worker pulls from that holds an epoch.
+func workerConsumers(epoch uint64) []durables {
+	var ofEpoch []string
+	for _, kind := range []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Erase, streams.Replay} {
+		ofEpoch = append(ofEpoch, streams.Durable(kind, epoch))
+	}
 	return []durables{
-		{streams.In, []string{streams.Acquired, streams.Disconnect, streams.Refresh, streams.Erase, streams.Replay}},
+		{streams.In, ofEpoch},
 		{streams.Parked, []string{streams.ParkedRetry}},
 		{streams.Rescue, []string{streams.Rescuer}},
 		{streams.Sweep, []string{streams.Sweeper}},
@@ -95,7 +104,7 @@ func workerNeeds() []string {
 	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
 		needs = append(needs, "$JS.API.STREAM.MSG.DELETE."+name)
 	}
-	for _, stream := range workerConsumers() {
+	for _, stream := range workerConsumers(anyEpoch) {
 		needs = append(needs, "$JS.API.STREAM.INFO."+stream.name)
 		for _, durable := range stream.durables {
 			consumer := stream.name + "." + durable
@@ -128,7 +137,7 @@ func sharedExcess() []string {
 		// Have the server publish any message, as it is, wherever they like.
 		"$JS.API.DIRECT.GET." + streams.Out, "$JS.API.DIRECT.GET." + streams.Out + ".tokens.v1.event.stored." + somewhere,
 		"$JS.API.STREAM.SNAPSHOT." + streams.In,
-		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Acquired, // drop or hold back events
+		"$JS.API.CONSUMER.DELETE." + streams.In + "." + streams.Durable(streams.Acquired, anyEpoch), // drop or hold back events
 	}
 }
 
@@ -154,7 +163,7 @@ func (r rights) having(subjects []string) (has []string) {
 
 // examine compares the rights with what a worker needs that hears answers on inboxes of the prefix.
 func (r rights) examine(inbox string) []finding {
-	if !r.Publish.allows(pullSubject(streams.In, streams.Acquired)) {
+	if !r.Publish.allows(pullSubject(streams.In, streams.Durable(streams.Acquired, anyEpoch))) {
 		return []finding{{Level: ok, What: "NATS rights: this is no worker's user, it may not pull events"}}
 	}
 	var fs []finding

@@ -63,7 +63,7 @@ func (a *app) work(ctx context.Context, t *target, flags *workerFlags, httpAddr 
 		} else if err != nil {
 			return err
 		}
-		a.log.Info("working", slog.Uint64("epoch", w.epoch), slog.Bool("reads", w.reads != nil), slog.Bool("erasures", w.erasing != nil))
+		a.log.Info("working", slog.Bool("reads", w.reads != nil), slog.Bool("erasures", w.erasing != nil))
 		stopped := context.AfterFunc(ctx, func() {
 			web.ready.use(nil)
 			a.log.Info("stopping; what is under way is finished first", slog.Duration("limit", flags.shutdownLimit))
@@ -97,7 +97,7 @@ func (a *app) start(ctx context.Context, t *target, flags *workerFlags, web *htt
 			return nil, err
 		}
 	}
-	web.ready.use(p.ready)
+	web.ready.use(w.ready)
 	return w, nil
 }
 

@@ -54,7 +54,7 @@ func (s *story) seal(ctx context.Context, e *events.Event) error {
 // event's stamp.
 func (s *story) publish(ctx context.Context, m events.Message, want events.Kind) (tokenworker.Stamp, error) {
 	sequence, got, err := client.NewPublisher(s.publisher, client.PublisherConfig{}).PublishAndWait(ctx, m)
-	stamp := tokenworker.Stamp{Epoch: s.dev.epoch, Sequence: sequence}
+	stamp := tokenworker.Stamp{Epoch: s.dev.consumer.Epoch(), Sequence: sequence}
 	if got == client.Outcome(want) {
 		return stamp, nil
 	}
@@ -87,14 +87,14 @@ func (s *story) deadLetter(ctx context.Context, m events.Message, code events.Co
 // occupy leaves an event of another connection unsettled until it is released. NATS drops the files of a stream that gets
 // empty, and with them what the worker should have overwritten.
 func (s *story) occupy(ctx context.Context) (release func() error, err error) {
-	if _, err := s.publisher.PauseConsumer(ctx, streams.In, streams.Disconnect, time.Now().Add(stepLimit)); err != nil {
+	if _, err := s.publisher.PauseConsumer(ctx, streams.In, s.durable(streams.Disconnect), time.Now().Add(stepLimit)); err != nil {
 		return nil, fmt.Errorf("holding up disconnects: %w", err)
 	}
 	if err := s.disconnectBystander(ctx); err != nil {
 		return nil, err
 	}
 	return func() error {
-		if _, err := s.publisher.ResumeConsumer(ctx, streams.In, streams.Disconnect); err != nil {
+		if _, err := s.publisher.ResumeConsumer(ctx, streams.In, s.durable(streams.Disconnect)); err != nil {
 			return fmt.Errorf("letting disconnects go on: %w", err)
 		}
 		// A resumed consumer delivers when the next message comes (nats-server 2.15).
@@ -104,6 +104,9 @@ func (s *story) occupy(ctx context.Context) (release func() error, err error) {
 		return s.settled(ctx, 0)
 	}, nil
 }
+
+// durable is what a consumer of the stream of events is called.
+func (s *story) durable(kind string) string { return streams.Durable(kind, s.dev.consumer.Epoch()) }
 
 func (s *story) disconnectBystander(ctx context.Context) error {
 	bystander := s.key

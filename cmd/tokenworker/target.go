@@ -22,6 +22,7 @@ import (
 	"github.com/tokenworker/tokenworker/provider"
 	"github.com/tokenworker/tokenworker/rewrap"
 	"github.com/tokenworker/tokenworker/rotator"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 // store is what the commands ask of a store.
@@ -49,7 +50,7 @@ type keyService interface {
 
 // epochs numbers the streams of events that there have been.
 type epochs interface {
-	Epoch(ctx context.Context) (uint64, error)
+	streams.HighWaterMark
 	TakeEpoch(ctx context.Context) (uint64, error)
 }
 

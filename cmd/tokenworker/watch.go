@@ -55,7 +55,11 @@ func (w *watch) quiet(ctx context.Context, long time.Duration) error {
 }
 
 func (w *watch) look(ctx context.Context) error {
-	for _, stream := range workerConsumers() {
+	last, err := streams.Last(ctx, w.js)
+	if err != nil {
+		return fmt.Errorf("looking for workers: %w", err)
+	}
+	for _, stream := range workerConsumers(last.Epoch) {
 		if stream.name == streams.Out {
 			continue // a restore takes from it itself
 		}
@@ -74,7 +78,7 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	_, err := w.js.Conn().RequestWithContext(ctx, access.PingSubject, nil)
+	_, err = w.js.Conn().RequestWithContext(ctx, access.PingSubject, nil)
 	switch {
 	case err == nil:
 		return errWorker

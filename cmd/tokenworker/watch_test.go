@@ -16,7 +16,7 @@ func TestAWorkerIsSeenByWhatItDoes(t *testing.T) {
 	t.Parallel()
 	take := func(t *testing.T, js jetstream.JetStream) jetstream.Msg {
 		t.Helper()
-		cons, err := js.Consumer(t.Context(), streams.In, streams.Disconnect)
+		cons, err := js.Consumer(t.Context(), streams.In, streams.Durable(streams.Disconnect, 1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -154,12 +154,11 @@ type worker struct {
 	consumer *consumer.Worker
 	access   *access.Service
 	audit    *audit.Trail
-	epoch    uint64
 	keys     *events.Keyring
 	log      *slog.Logger
 }
 
-// newWorker makes a worker. It asks the store and the streams for the epoch that they agree on.
+// newWorker makes a worker. Store and streams must agree on an epoch.
 func (f *workerFlags) newWorker(
 	ctx context.Context, p parts, log *slog.Logger, registerer prometheus.Registerer,
 ) (*worker, error) {
@@ -172,7 +171,7 @@ func (f *workerFlags) newWorker(
 		return nil, err
 	}
 	w, gateway := &worker{refresher: r, log: log}, r.gateway
-	if w.epoch, err = p.currentEpoch(ctx); err != nil {
+	if _, err = streams.Epoch(ctx, p.js, p.store); err != nil {
 		return nil, err
 	}
 	if w.keys, err = events.NewKeyring(p.store, p.service, events.KeyringConfig{}); err != nil {
@@ -187,7 +186,7 @@ func (f *workerFlags) newWorker(
 		return nil, err
 	}
 	w.consumer, err = consumer.New(consumer.Config{
-		Epoch: w.epoch, AllowPlain: f.allowPlain, Eraser: eraser, Acquired: f.concurrency, Grace: f.shutdownLimit,
+		AllowPlain: f.allowPlain, Eraser: eraser, Acquired: f.concurrency, Grace: f.shutdownLimit,
 		Known: gateway.Known,
 		Policy: func(id string) consumer.Policy {
 			policy, _ := gateway.Policy(id)
@@ -231,7 +230,7 @@ func (f *workerFlags) newEraser(w *worker, log *slog.Logger) (consumer.Eraser, e
 		return nil, wrongUse("--keep-backups must not be negative")
 	}
 	e, err := erase.New(erase.Config{
-		Epoch: w.epoch, FenceOf: kmsenc.FenceOf, KeepBackups: f.backupsFor, OnRecord: w.audit.OnRecord, Logger: log,
+		FenceOf: kmsenc.FenceOf, KeepBackups: f.backupsFor, OnRecord: w.audit.OnRecord, Logger: log,
 	}, w.erasing, w.store, w.rotator, w.keys)
 	if err != nil {
 		return nil, fmt.Errorf("making the eraser: %w", err)
@@ -279,27 +278,27 @@ func processName() string {
 	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text())
 }
 
-// currentEpoch is the epoch of the stream of events, if it is the highest that the store has given.
-func (p parts) currentEpoch(ctx context.Context) (uint64, error) {
-	highest, err := p.store.Epoch(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("asking the store for the epoch: %w", err)
-	}
-	return streams.Epoch(ctx, p.js, highest)
-}
-
 var errNotConnected = errors.New("not connected to NATS")
 
-// ready reports what keeps the worker from handling events.
-func (p parts) ready(ctx context.Context) error {
-	if !p.js.Conn().IsConnected() {
-		return errNotConnected
+// ready reports what keeps the worker from handling events: it must be at work on the stream as it is now.
+func (w *worker) ready(ctx context.Context) error {
+	epoch, err := w.usable(ctx)
+	if held := w.consumer.Epoch(); err == nil && held != epoch {
+		return fmt.Errorf("the stream is of epoch %d, and the worker handles events of epoch %d", epoch, held)
 	}
-	if _, err := p.currentEpoch(ctx); err != nil { // of a stream any server tells what it last knew
-		return err
+	return err
+}
+
+// usable reports what keeps any worker from handling events, and the epoch of the stream.
+func (p parts) usable(ctx context.Context) (epoch uint64, err error) {
+	if !p.js.Conn().IsConnected() {
+		return 0, errNotConnected
+	}
+	if epoch, err = streams.Epoch(ctx, p.js, p.store); err != nil { // of a stream any server tells what it last knew
+		return 0, err
 	}
 	if err := p.askMajority(ctx); err != nil {
-		return fmt.Errorf("asking for a consumer: %w", err)
+		return 0, fmt.Errorf("asking for a consumer: %w", err)
 	}
-	return nil
+	return epoch, nil
 }

@@ -277,7 +277,7 @@ func eraseRefreshing(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer s.close()
-	eraser, err := erase.New(erase.Config{Epoch: 1, FenceOf: kmsenc.FenceOf, RevokeFor: time.Second}, s.js, s.store, r, noKeys{})
+	eraser, err := erase.New(erase.Config{FenceOf: kmsenc.FenceOf, RevokeFor: time.Second}, s.js, s.store, r, noKeys{})
 	if err != nil {
 		return fmt.Errorf("making an eraser: %w", err)
 	}

@@ -190,7 +190,11 @@ func traces(ctx context.Context, js jetstream.JetStream) (again int64, left uint
 		return 0, 0, fmt.Errorf("looking at the stream: %w", err)
 	}
 	var delivered uint64
-	for _, name := range []string{streams.Acquired, streams.Disconnect, streams.Replay} {
+	for _, kind := range []string{streams.Acquired, streams.Disconnect, streams.Replay} {
+		name, err := durable(ctx, js, kind)
+		if err != nil {
+			return 0, 0, err
+		}
 		c, err := s.Consumer(ctx, name)
 		if err != nil {
 			return 0, 0, fmt.Errorf("looking at consumer %s: %w", name, err)

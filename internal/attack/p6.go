@@ -127,7 +127,11 @@ func (e *env) tellLeftovers(ctx context.Context, r *rig, marker leak.Marker) err
 // leaveOne leaves an event in the stream that nobody handles: NATS removes a file from which every message is gone, and
 // what a refused event left there would be gone with it.
 func leaveOne(ctx context.Context, admin jetstream.JetStream, p *publisher) error {
-	_, err := admin.PauseConsumer(ctx, streams.In, streams.Disconnect, time.Now().Add(24*time.Hour))
+	name, err := durable(ctx, admin, streams.Disconnect)
+	if err != nil {
+		return err
+	}
+	_, err = admin.PauseConsumer(ctx, streams.In, name, time.Now().Add(24*time.Hour))
 	if err != nil {
 		return fmt.Errorf("pausing a consumer: %w", err)
 	}

@@ -273,7 +273,8 @@ func (t *trespass) misdirect(ctx context.Context, _ int) error {
 	targets = append(targets,
 		events.RescueSubject(t.theirs), events.SweepSubject(t.theirs.ProviderID, 0), "tokens.v1.dlq.too_old.acquired.other.x.1",
 		"tokens.v1.parked.acquired.other.x.1", "tokens.v1.audit.read.x", events.GetSubject(billingUser, t.theirs),
-		"$JS.API.CONSUMER.DELETE."+streams.In+"."+streams.Acquired, "$JS.ACK."+streams.In+"."+streams.Acquired+".1.1.1.1.1",
+		"$JS.API.CONSUMER.DELETE."+streams.In+"."+streams.Durable(streams.Acquired, 1),
+		"$JS.ACK."+streams.In+"."+streams.Durable(streams.Acquired, 1)+".1.1.1.1.1",
 		"$SYS.REQ.USER.INFO")
 	before, err := t.state(ctx)
 	if err != nil {

@@ -229,8 +229,19 @@ func unsettled(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	return n, nil
 }
 
-// unsettledOf is how many of them are one consumer's.
-func unsettledOf(ctx context.Context, js jetstream.JetStream, stream, consumer string) (uint64, error) {
+// durable is what the consumer of a kind of events is called in the stream as it is now.
+func durable(ctx context.Context, js jetstream.JetStream, kind string) (string, error) {
+	last, err := streams.Last(ctx, js)
+	return streams.Durable(kind, last.Epoch), err
+}
+
+// unsettledOf is how many of them are one consumer's; of the stream of events, that of a kind.
+func unsettledOf(ctx context.Context, js jetstream.JetStream, stream, consumer string) (n uint64, err error) {
+	if stream == streams.In {
+		if consumer, err = durable(ctx, js, consumer); err != nil {
+			return 0, err
+		}
+	}
 	c, err := js.Consumer(ctx, stream, consumer)
 	if err != nil {
 		return 0, fmt.Errorf("looking at consumer %s: %w", consumer, err)

@@ -189,18 +189,6 @@ func testAcquisitions(t *testing.T, store Store) {
 			name:  "but not where what waits is dropped",
 			given: append(fullRevokeList(), acquired(event(9), keeping), disconnected(event(10))),
 			when:  acquired(event(11)), want: tokenworker.Applied,
-		}, {
-			name:  "a lower sequence at a later time says that the stream was rolled back",
-			given: []step{acquired(event(100))},
-			when:  acquired(event(99, after(time.Hour))), err: tokenworker.ErrRolledBack,
-		}, {
-			name:  "and so does the same sequence at a later time",
-			given: []step{acquired(event(100))},
-			when:  acquired(event(100, after(time.Hour))), err: tokenworker.ErrRolledBack,
-		}, {
-			name:  "clocks may disagree a little before that is said",
-			given: []step{acquired(event(100))},
-			when:  acquired(event(99, after(4*time.Minute))), want: tokenworker.Stale,
 		},
 	})
 }

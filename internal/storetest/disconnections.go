@@ -76,10 +76,6 @@ func testDisconnections(t *testing.T, store Store) {
 			name:  "a full revoke list does not mind a disconnect without a set",
 			given: fullRevokeList(),
 			when:  disconnected(event(9)), want: tokenworker.Applied,
-		}, {
-			name:  "a lower sequence at a later time says that the stream was rolled back",
-			given: []step{disconnected(event(100))},
-			when:  disconnected(event(99, after(time.Hour))), err: tokenworker.ErrRolledBack,
 		},
 	})
 }

@@ -95,10 +95,8 @@ func (m *mirror) take(ctx context.Context, tb rapid.TB, s step) (tokenworker.Key
 	default:
 		tb.Fatalf("no step: %T", s)
 	}
-	for _, sentinel := range []error{tokenworker.ErrRolledBack, tokenworker.ErrFenced} {
-		if errors.Is(wantErr, sentinel) && errors.Is(gotErr, sentinel) {
-			return key, 0, gotErr
-		}
+	if errors.Is(wantErr, tokenworker.ErrFenced) && errors.Is(gotErr, tokenworker.ErrFenced) {
+		return key, 0, gotErr
 	}
 	if wantErr != nil || gotErr != nil {
 		tb.Fatalf("%T: error %v, want %v", s, gotErr, wantErr)

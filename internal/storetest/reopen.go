@@ -84,7 +84,10 @@ func testContexts(t *testing.T, store Store) {
 			}
 			return nil
 		},
-		"Epoch":     func(ctx context.Context) error { _, err := store.Epoch(ctx); return err },
+		"HighWater": func(ctx context.Context) error { _, err := store.HighWater(ctx); return err },
+		"RaiseHighWater": func(ctx context.Context) error {
+			return store.RaiseHighWater(ctx, tokenworker.Stamp{Epoch: 1, Sequence: 1})
+		},
 		"TakeEpoch": func(ctx context.Context) error { _, err := store.TakeEpoch(ctx); return err },
 	}
 	for name, call := range calls {

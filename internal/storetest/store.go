@@ -30,10 +30,10 @@ import (
 // Beside an error the other results mean nothing. Times are kept to the second, rounded down.
 type Store interface {
 	// Acquire applies a token-acquired event by [tokenworker.Record.Acquire]. Errors: ErrTooLarge for a sealed set of
-	// more than MaxSealedBytes, ErrRolledBack.
+	// more than MaxSealedBytes.
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
 
-	// Disconnect applies a disconnect event by [tokenworker.Record.Disconnect]. Errors: ErrRolledBack.
+	// Disconnect applies a disconnect event by [tokenworker.Record.Disconnect].
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
 
 	// Get returns the record, as every write that returned before the call left it. Errors: ErrNotFound.
@@ -121,9 +121,13 @@ type Store interface {
 	// Checkpoints yields those of a chain by sequence. After an error, the last thing it yields, it stops.
 	Checkpoints(ctx context.Context, chain uint64) iter.Seq2[tokenworker.AuditCheckpoint, error]
 
-	// Epoch returns the highest epoch ever given, 0 when none was.
-	Epoch(ctx context.Context) (uint64, error)
+	// HighWater returns the high-water mark: the highest epoch ever given, 0 when none was, and the highest sequence that RaiseHighWater
+	// was given in it.
+	HighWater(ctx context.Context) (tokenworker.Stamp, error)
 
-	// TakeEpoch gives an epoch that is higher than every one given before.
+	// RaiseHighWater raises the sequence of the mark. A lower one, or one of another epoch, changes nothing.
+	RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error
+
+	// TakeEpoch gives an epoch that is higher than every one given before. The sequence of the mark is 0 then.
 	TakeEpoch(ctx context.Context) (uint64, error)
 }

@@ -35,6 +35,7 @@ func Test(t *testing.T, open func(t *testing.T) Store) {
 		{"wrapping again", testRewrapping},
 		{"retained sets", testRetained},
 		{"epochs", testEpochs},
+		{"streams that are rolled back", testRolledBack},
 		{"races", testRaces},
 		{"histories", testHistories},
 		{"contexts that end", testContexts},

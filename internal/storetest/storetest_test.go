@@ -24,7 +24,7 @@ type memory struct {
 	keys      map[string]tokenworker.WrappedKey
 	providers map[string]bool
 	chain     []tokenworker.AuditCheckpoint // sorted
-	epoch     uint64
+	mark      tokenworker.Stamp
 }
 
 func TestASimpleStoreKeepsTheContract(t *testing.T) {
@@ -359,10 +359,19 @@ func (m *memory) DeleteWrappedKey(ctx context.Context, name string) error {
 	return err
 }
 
-func (m *memory) Epoch(ctx context.Context) (uint64, error) {
+func (m *memory) HighWater(ctx context.Context) (tokenworker.Stamp, error) {
 	unlock, err := m.lock(ctx)
 	defer unlock()
-	return m.epoch, err
+	return m.mark, err
+}
+
+func (m *memory) RaiseHighWater(ctx context.Context, to tokenworker.Stamp) error {
+	unlock, err := m.lock(ctx)
+	defer unlock()
+	if err == nil && to.Epoch == m.mark.Epoch {
+		m.mark.Sequence = max(m.mark.Sequence, to.Sequence)
+	}
+	return err
 }
 
 func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
@@ -371,8 +380,8 @@ func (m *memory) TakeEpoch(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	m.epoch++
-	return m.epoch, nil
+	m.mark = tokenworker.Stamp{Epoch: m.mark.Epoch + 1}
+	return m.mark.Epoch, nil
 }
 
 func byPlace(a, b tokenworker.AuditCheckpoint) int {

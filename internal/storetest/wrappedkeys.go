@@ -151,22 +151,3 @@ func requireSameKey(t *testing.T, got, want tokenworker.WrappedKey) {
 		t.Fatalf("key is\n\t%+v, want\n\t%+v", got, want)
 	}
 }
-
-func testEpochs(t *testing.T, store Store) {
-	before, err := store.Epoch(t.Context())
-	if err != nil {
-		t.Fatalf("Epoch: %v", err)
-	}
-	taken := race(t, racers, func(int) (uint64, error) { return store.TakeEpoch(t.Context()) })
-	highest, seen := before, make(map[uint64]bool)
-	for _, e := range taken {
-		if e <= before || seen[e] {
-			t.Errorf("epoch %d given twice, or not above %d", e, before)
-		}
-		seen[e] = true
-		highest = max(highest, e)
-	}
-	if got, err := store.Epoch(t.Context()); err != nil || got < highest {
-		t.Errorf("Epoch is %d, error %v; want at least %d", got, err, highest)
-	}
-}
