@@ -36,6 +36,17 @@
 //   - a request to refresh does not wait for its provider (package rotator, ask.go);
 //   - no provider is waited for by more handlers than it may have requests under way.
 //
+// # Epochs
+//
+// Run handles the events of one epoch after the other (epoch.go). The epoch stands in the names of the consumers of TOKENS_IN, so
+// a worker can be given nothing of a stream whose epoch it does not hold, and stamps what it is given with the one it holds.
+// When the stream was made anew, its consumers are gone; the worker notices at its next look, finishes what it has in hand, and
+// takes the new epoch, for deliveries and the hold-back alike. The eraser reads the epoch of the stream that it is about to
+// delete from.
+//
+// A look compares the stream with the store's high-water mark ([tokenworker.CheckHighWater]), before the first message, every 5
+// seconds, and before the first message after NATS was connected to again.
+//
 // # Events without a company
 //
 // identify.go asks the provider for the company of an acquired event that names none, and the event goes on down the line

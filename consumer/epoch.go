@@ -58,6 +58,7 @@ func (w *Worker) follow(ctx context.Context) error {
 			return err
 		}
 		w.holds.Store(h)
+		w.cfg.Logger.InfoContext(ctx, "handling events", slog.Uint64("epoch", h.epoch))
 		err = w.handleAll(ctx, h)
 		if !errors.Is(err, errNewEpoch) {
 			return err

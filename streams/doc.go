@@ -8,4 +8,7 @@
 // A stamp is (epoch, sequence). The epoch is a number in the metadata of TOKENS_IN; the store keeps the highest ever
 // given, and Setup takes the next when it creates the stream. So a stream that had to be made anew, whose sequences start
 // at 1 again, still hands out stamps above all earlier ones, and a stream restored from an old backup is recognized.
+//
+// The epoch is part of the names of the consumers of TOKENS_IN ([Durable]). Beside the epoch the store keeps the highest sequence
+// known of its stream, by which a rollback is told ([Follow]).
 package streams

@@ -63,9 +63,7 @@ func TestADeploymentFromSetUpToGracefulStop(t *testing.T) {
 	worker := p.start("run", "--log-level", "debug")
 	worker.await("working")
 	base := "http://" + regexp.MustCompile(`http=([0-9.:]+)`).FindStringSubmatch(worker.await("starting"))[1]
-	if code, body := get(t, base+"/readyz"); code != http.StatusOK {
-		t.Errorf("/readyz: %d %s", code, body)
-	}
+	eventually(t, "the worker is ready", func() bool { code, _ := get(t, base+"/readyz"); return code == http.StatusOK })
 	stored := p.must(`{"access_token":"canary-a","refresh_token":"canary-r"}`, "publish", "acquired", connection, "--wait", "--json")
 	expectFields(t, object(t, stored), map[string]any{"outcome": "stored"})
 	expectFields(t, object(t, p.must("", "list", "--org", "acme", "--json")), map[string]any{"key": connection, "status": "active"})
