@@ -88,7 +88,11 @@ func (e *env) flood(ctx context.Context, r *rig, n int) error {
 // releaseLeft has the event handled that was left, and then looks whether NATS drops the files with the tokens in clear that were not
 // overwritten, for the limit on that.
 func (e *env) releaseLeft(ctx context.Context, admin jetstream.JetStream, p *publisher, marker leak.Marker) error {
-	if _, err := admin.ResumeConsumer(ctx, streams.In, streams.Disconnect); err != nil {
+	name, err := durable(ctx, admin, streams.Disconnect)
+	if err != nil {
+		return err
+	}
+	if _, err := admin.ResumeConsumer(ctx, streams.In, name); err != nil {
 		return fmt.Errorf("resuming a consumer: %w", err)
 	}
 	// A resumed consumer delivers when the next message comes (nats-server 2.15).
