@@ -89,6 +89,7 @@ func (idle) Over(context.Context, tokenworker.Key, tokenworker.Attempt) (bool, e
 	return true, nil
 }
 func (idle) SiblingsUntil(string) time.Time                                     { return time.Time{} }
+func (idle) Expect(tokenworker.Key, time.Time)                                  {}
 func (idle) LookBack(context.Context, tokenworker.Key, tokenworker.Stamp) error { return nil }
 
 // epoch is that of the stream of events.

@@ -50,6 +50,9 @@ type Refresher interface {
 	// waits in the rescue stream.
 	Over(ctx context.Context, k tokenworker.Key, a tokenworker.Attempt) (bool, error)
 
+	// Expect is told of a set that was stored and when it is due. It does not block.
+	Expect(k tokenworker.Key, due time.Time)
+
 	// LookBack looks, before an acquisition is acknowledged, whether its siblings' disconnects concern it.
 	LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error
 }

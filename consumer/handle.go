@@ -240,6 +240,9 @@ func (w *Worker) acquire(
 			verdict, err = w.store.Acquire(ctx, a)
 		}
 	}
+	if verdict == tokenworker.Applied {
+		w.rotator.Expect(e.Key, a.DueAt)
+	}
 	return verdict, details, err
 }
 

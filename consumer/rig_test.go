@@ -165,6 +165,8 @@ func (f refresher) Over(context.Context, tokenworker.Key, tokenworker.Attempt) (
 
 func (refresher) SiblingsUntil(string) time.Time { return time.Time{} }
 
+func (f refresher) Expect(tokenworker.Key, time.Time) {}
+
 func (f refresher) LookBack(_ context.Context, k tokenworker.Key, _ tokenworker.Stamp) error {
 	_, err := fmt.Fprintf(&f.lookedBack, "%s\n", k)
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,11 +35,11 @@ func (overtaken) ClockOff() time.Duration { return 0 }
 type inClear struct{ Sealer }
 
 func (inClear) Open(_ context.Context, _ tokenworker.Key, _ tokenworker.Fence, sealed []byte) ([]byte, error) {
-	return append([]byte(nil), sealed...), nil
+	return slices.Clone(sealed), nil
 }
 
 func (inClear) Prepare(context.Context, tokenworker.Key, tokenworker.Fence) (func([]byte) ([]byte, error), error) {
-	return func(plain []byte) ([]byte, error) { return plain, nil }, nil
+	return func(plain []byte) ([]byte, error) { return slices.Clone(plain), nil }, nil
 }
 
 // prepared are providers that Prepare ends with an answer for.

@@ -126,6 +126,7 @@ type Rotator struct {
 	limits    limits
 	asked     recently
 	rescue    *rescue
+	agenda    *agenda
 
 	unannounced unannounced
 	giveUp      chan struct{} // closed when answers that are not saved yet must be given up
@@ -144,9 +145,10 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	a := newAgenda(cfg.Now)
 	r := &Rotator{
-		cfg: cfg, js: js, store: store, sealer: sealer, providers: providers, metrics: m,
-		rescue: &rescue{js}, giveUp: make(chan struct{}),
+		cfg: cfg, js: js, store: expecting{store, a}, sealer: sealer, providers: providers, metrics: m,
+		rescue: &rescue{js}, agenda: a, giveUp: make(chan struct{}),
 	}
 	r.stopSaving = sync.OnceFunc(func() { close(r.giveUp) })
 	return r, nil

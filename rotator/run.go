@@ -16,7 +16,7 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// Run sweeps at every tick, handles the sweep jobs and the rescue stream, and announces what could not be announced at
+// Run sweeps at its start and at every tick, looks at what falls due in between, handles the sweep jobs and the rescue stream, and announces what could not be announced at
 // once, until ctx ends. Then it waits for what is under way: a request that was sent is answered and saved, within the
 // grace.
 func (r *Rotator) Run(ctx context.Context) error {
@@ -32,6 +32,15 @@ func (r *Rotator) Run(ctx context.Context) error {
 	defer func() { <-ticker.Stop().Done() }()
 
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		// A process that is restarted again and again may see no tick. Its first job has its own name: that of the tick may have
+		// been done by a process that has died since, with what it knew to fall due.
+		if err := r.publishJobs(ctx, r.cfg.Process); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.WarnContext(ctx, "the first sweep was not asked for", slog.Any("error", err))
+		}
+		return nil
+	})
+	g.Go(func() error { r.agenda.run(ctx, r.cfg.Tick, r.keepAppointment); return nil })
 	g.Go(func() error {
 		return r.pull(ctx, streams.Sweep, streams.Sweeper, events.MessageIDHeader, sweepsAtOnce, r.sweepJob)
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +22,11 @@ import (
 // ids of the jobs follow from the tick, which is named by the time cut to its length, so JetStream keeps one of each. A
 // shard whose last sweep is not done yet gets no second one.
 func (r *Rotator) Tick(ctx context.Context) error {
-	tick := r.cfg.Now().Truncate(r.cfg.Tick).Unix()
+	return r.publishJobs(ctx, strconv.FormatInt(r.cfg.Now().Truncate(r.cfg.Tick).Unix(), 10))
+}
+
+// publishJobs publishes one job for each provider and shard, under a name: what has the same name is one job.
+func (r *Rotator) publishJobs(ctx context.Context, name string) error {
 	ids, err := r.store.Providers(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the providers to sweep: %w", err)
@@ -29,7 +34,7 @@ func (r *Rotator) Tick(ctx context.Context) error {
 	for _, id := range ids {
 		for shard := range r.store.Shards() {
 			subject := events.SweepSubject(id, shard)
-			_, err := r.js.PublishMsg(ctx, nats.NewMsg(subject), jetstream.WithMsgID(fmt.Sprintf("%s/%d", subject, tick)))
+			_, err := r.js.PublishMsg(ctx, nats.NewMsg(subject), jetstream.WithMsgID(subject+"/"+name))
 			if err != nil && !isSweeping(err) {
 				return fmt.Errorf("publishing a sweep job: %w", err)
 			}
@@ -49,15 +54,15 @@ func isSweeping(err error) bool {
 // JSStreamStoreFailedF around "maximum messages per subject exceeded").
 const maxMessagesPerSubject jetstream.ErrorCode = 10077
 
-// Sweep handles what is due of one provider and shard, soonest first, with bounded concurrency. It returns how many
-// connections it looked at. An error means that some of them, or all, could not be handled for want of one of the worker's
+// Sweep handles what is due of one provider and shard, soonest first, with bounded concurrency. While Run runs it also looks at
+// what will be by the next sweep, to keep it on the agenda. It returns how many connections it looked at. An error means that some of them, or all, could not be handled for want of one of the worker's
 // own services; they stay due.
 func (r *Rotator) Sweep(ctx context.Context, id string, shard int) (looked int, err error) {
 	policy, _ := r.providers.Policy(id)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	var failures failureCount
-	for k, err := range r.store.Due(gctx, id, shard, r.cfg.Now()) {
+	for k, err := range r.store.Due(gctx, id, shard, r.cfg.Now().Add(r.agenda.reach())) {
 		if err != nil {
 			_ = g.Wait()
 			return looked, fmt.Errorf("listing due connections: %w", err)
@@ -88,6 +93,12 @@ func (r *Rotator) sweepOne(ctx context.Context, k tokenworker.Key, failures *fai
 	r.cfg.Logger.WarnContext(ctx, "a due connection could not be handled", slog.String("key", k.String()), slog.Any("error", err))
 	failures.add(err)
 	return nil
+}
+
+// keepAppointment handles one connection at the moment for which it was on the agenda. Failing, it is left to the next sweep.
+func (r *Rotator) keepAppointment(ctx context.Context, k tokenworker.Key) {
+	var failures failureCount
+	_ = r.sweepOne(ctx, k, &failures)
 }
 
 // failureCount ends a sweep that fails on everything: the worker's own services are down.
