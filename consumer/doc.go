@@ -34,7 +34,10 @@
 //   - providers that neither configuration nor store knows are refused (providers.go), so made-up ids fill no map, no label and
 //     no setting; what is stored is handled whatever the configuration says;
 //   - a request to refresh does not wait for its provider (package rotator, ask.go);
-//   - no provider is waited for by more handlers than it may have requests under way.
+//   - no provider is waited for by more handlers than it may have requests under way (identify.go);
+//   - events of one connection take turns (turns.go), so that many of them cost the store no more than they are.
+//
+// What is left is the order of the queue: an event waits for those that entered before it, as long as handling them takes.
 //
 // # Epochs
 //

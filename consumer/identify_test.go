@@ -236,10 +236,12 @@ func TestAProviderThatHangsHoldsNoOthersAcquisitions(t *testing.T) {
 		<-back
 		return itsCompany(try, set)
 	}))
+	release := sync.OnceFunc(func() { close(back) })
+	t.Cleanup(release)
 	r.eventually("another provider's event is stored", func() bool { return r.token(acme) == "another" })
 	if n := asked.Load(); n == 0 || n > 8 {
 		t.Errorf("%d deliveries wait for the provider", n)
 	}
-	close(back)
+	release()
 	r.settled(streams.In)
 }

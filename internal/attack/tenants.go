@@ -3,6 +3,13 @@ package main
 // Tenants: what one publisher, connection or provider causes holds nothing that others need (package consumer). A publisher that
 // NATS pins to one organization does what it can, a provider answers nothing and another says 429; meanwhile another
 // organization's acquisitions, refreshes and disconnects keep their pace, and nothing is lost.
+//
+// Breaks that were tried, and what the attack said:
+//
+//   - consumer/identify.go and rotator/ask.go let a provider that hangs have any number of handlers, at 100: "a neighbour's event took
+//     42.747s, at most 356ms before".
+//   - consumer/handle.go lets events of one connection change its record at the same time, at 400: "the event is in the stream, at
+//     sequence 2965, and no worker has dealt with it yet".
 
 import (
 	"bytes"
