@@ -66,22 +66,29 @@ func TestASetWhoseTokenMayBeSpentIsDroppedAndThatIsSaid(t *testing.T) {
 }
 
 func TestASetWhoseTokenIsBeingPostedWaitsAside(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	now := time.Now()
-	r.publish(r.acquired(acme, "a", now))
-	r.settled(streams.In)
-	attempt := r.claim()
-	newer := r.publish(r.acquired(acme, "a", now))
-	r.eventually("the set is parked", func() bool { return r.count(streams.Parked) == 1 && r.count(streams.In) == 0 })
-	if got := r.notices(); got != "stored acme:google:42" {
-		t.Errorf("announced %q while nothing is decided", got)
-	}
-	_, _, err := r.db.Update(t.Context(), tokenworker.Record{Key: acme},
-		tokenworker.NothingSpent(tokenworker.Failure{Attempt: attempt, Code: "rate_limited", DueAt: now}))
-	must(t, err)
-	r.settled(streams.Parked)
-	if rec, err := r.db.Get(t.Context(), acme); err != nil || rec.Stamp.Sequence != newer || len(rec.Acquired) != 0 {
-		t.Errorf("at %s with %d tokens spent, %v; want the newer set, since its token was refused and not spent", rec.Stamp, len(rec.Acquired), err)
+	for name, over := range map[string]bool{"its process may hold it": false, "its claim stands": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.over.Store(over)
+			r.start()
+			now := time.Now()
+			r.publish(r.acquired(acme, "a", now))
+			r.settled(streams.In)
+			attempt := r.claim()
+			newer := r.publish(r.acquired(acme, "a", now))
+			r.eventually("the set is parked", func() bool { return r.count(streams.Parked) == 1 && r.count(streams.In) == 0 })
+			if got := r.notices(); got != "stored acme:google:42" {
+				t.Errorf("announced %q while nothing is decided", got)
+			}
+			_, _, err := r.db.Update(t.Context(), tokenworker.Record{Key: acme},
+				tokenworker.NothingSpent(tokenworker.Failure{Attempt: attempt, Code: "rate_limited", DueAt: now}))
+			must(t, err)
+			r.settled(streams.Parked)
+			if rec, err := r.db.Get(t.Context(), acme); err != nil || rec.Stamp.Sequence != newer || len(rec.Acquired) != 0 {
+				t.Errorf("at %s with %d tokens spent, %v; want the newer set, since its token was refused and not spent", rec.Stamp,
+					len(rec.Acquired), err)
+			}
+		})
 	}
 }
