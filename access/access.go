@@ -61,6 +61,9 @@ type Config struct {
 	// Metadata is what each process says of itself to whoever asks on [InfoSubject].
 	Metadata map[string]string
 
+	// State is what each process says of itself, as it is then, to whoever asks on [StatsSubject]; default: nothing.
+	State func() any
+
 	// Scheme is the scheme under which an API of a provider takes access tokens; empty is Bearer. It is the catalogue's word:
 	// what a provider or publisher calls the type of a token goes into no header. Default: Bearer for all.
 	Scheme func(provider string) string

@@ -26,6 +26,9 @@ const (
 const (
 	PingSubject = "$SRV.PING." + serviceName
 	InfoSubject = "$SRV.INFO." + serviceName
+
+	// StatsSubject is where every such process says how it is, its [Config].State included.
+	StatsSubject = "$SRV.STATS." + serviceName
 )
 
 // routedReply is what the reply subjects begin with that the server puts in place of the reader's own when a request comes
@@ -35,10 +38,14 @@ const routedReply = "_R_."
 // Run answers requests that come over nc, a connection of nobody else's, until ctx ends. Then it takes no more, answers
 // those under way within the grace, and leaves nc open. Replicas share the requests.
 func (s *Service) Run(ctx context.Context, nc *nats.Conn) error {
-	service, err := micro.AddService(nc, micro.Config{
+	config := micro.Config{
 		Name: serviceName, Version: contractVersion, Description: "gives access tokens, each sealed to whoever asks",
 		Metadata: s.cfg.Metadata,
-	})
+	}
+	if s.cfg.State != nil {
+		config.StatsHandler = func(*micro.Endpoint) any { return s.cfg.State() }
+	}
+	service, err := micro.AddService(nc, config)
 	if err != nil {
 		return fmt.Errorf("adding the service: %w", err)
 	}

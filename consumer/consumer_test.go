@@ -132,6 +132,7 @@ func TestARefusedEventBecomesADeadLetterAndIsGoneFromTheStream(t *testing.T) {
 			r.publish(good)
 			r.start()
 			r.settled(streams.In)
+			r.settled(streams.Parked)
 
 			letters := r.messages(streams.DLQ)
 			if len(letters) != 1 {

@@ -16,7 +16,7 @@ import (
 // a crash at any point leaves at least one of the two.
 func (w *Worker) refuse(ctx context.Context, msg jetstream.Msg, d *delivery, code events.Code) error {
 	letter, err := w.keys.SealDeadLetter(ctx, events.DeadLetter{
-		Code: code, Stamp: d.stamp, Entered: d.entered, Carrier: d.carrier,
+		Code: code, Stamp: d.stamp, Entered: d.entered, Refused: w.cfg.Now(), Carrier: d.carrier,
 		Original: events.Message{Subject: d.subject, ID: d.messageID, Body: d.body},
 	})
 	if err != nil {
@@ -92,6 +92,6 @@ func (w *Worker) readReplay(ctx context.Context, msg jetstream.Msg, h *hold) (*d
 	return &delivery{
 		carrier: d.carrier,
 		subject: letter.Original.Subject, messageID: letter.Original.ID, body: letter.Original.Body,
-		stamp: letter.Stamp, entered: letter.Entered, tries: d.tries, epoch: d.epoch, sealed: true,
+		stamp: letter.Stamp, entered: letter.Entered, refused: letter.Refused, tries: d.tries, epoch: d.epoch, sealed: true,
 	}, nil
 }

@@ -25,6 +25,7 @@ type delivery struct {
 	body      []byte
 	stamp     tokenworker.Stamp
 	entered   time.Time // into the stream, first
+	refused   time.Time // of what is replayed
 	tries     uint64    // deliveries of the message that brings it now, this one included
 	epoch     uint64    // of the stream of events now
 	parked    bool
@@ -111,7 +112,7 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	if err := events.CheckAge(d.entered, e.Time); err != nil {
+	if err := w.checkAge(d, e.Time); err != nil {
 		return err
 	}
 	if e.Kind == events.Acquired {

@@ -14,6 +14,7 @@ type metrics struct {
 	seconds     *prometheus.HistogramVec // from delivery to settlement, by consumer
 	notErased   prometheus.Counter       // refused messages that were not overwritten and may hold a token in clear
 	foreign     *prometheus.CounterVec   // by stream
+	early       prometheus.Counter       // events that entered the stream before their time
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -40,12 +41,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "tokenworker_refused_not_erased_total",
 			Help: "Refused messages that may hold a token in clear and were not overwritten in the stream, for the limit on that or want of the right.",
 		}),
+		early: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokenworker_early_events_total",
+			Help: "Events that entered the stream more than 5 minutes before their time and were parked: the clock of a NATS server or of a publisher is wrong.",
+		}),
 	}
 	var err error
 	if m.foreign, err = pull.NewForeign(reg); err != nil {
 		return nil, err
 	}
-	for _, c := range []prometheus.Collector{m.deliveries, m.verdicts, m.deadLetters, m.seconds, m.notErased} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.verdicts, m.deadLetters, m.seconds, m.notErased, m.early} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -79,8 +79,9 @@ func settle(err error, deliveries uint64, parked, stopping bool) settlement {
 	case parked:
 		return settlement{verb: retry, delay: backoff(firstParked, lastParked, deliveries)}
 	case errors.Is(err, tokenworker.ErrKeyRefused), errors.Is(err, tokenworker.ErrSealBroken),
-		errors.Is(err, errFull), errors.Is(err, errAttempt), errors.Is(err, errPanicked), errors.Is(err, errProvider):
-		return settlement{verb: park} // concerns one organization, connection or provider, and waits for somebody to act
+		errors.Is(err, errFull), errors.Is(err, errAttempt), errors.Is(err, errPanicked), errors.Is(err, errProvider),
+		errors.Is(err, errEarly):
+		return settlement{verb: park} // concerns one organization, connection, provider or event, and waits for somebody to act
 	default:
 		return settlement{verb: retry, delay: backoff(firstRetry, lastRetry, deliveries)}
 	}

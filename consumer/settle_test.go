@@ -33,6 +33,10 @@ func TestSettle(t *testing.T) {
 		{name: "a set that the store takes for too large becomes a dead letter", err: wrap(tokenworker.ErrTooLarge),
 			want: settlement{verb: deadLetter, code: events.CodeTooLarge}},
 
+		{name: "an event from before its time is parked", err: wrap(errEarly), tries: 1, want: settlement{verb: park}},
+		{name: "a parked one waits for its time", err: wrap(errEarly), tries: 1, parked: true,
+			want: settlement{verb: retry, delay: 15 * time.Second}},
+
 		{name: "a store that does not answer is tried again after a second", err: wrap(tokenworker.ErrUnavailable), tries: 1,
 			want: settlement{verb: retry, delay: time.Second}},
 		{name: "the delay doubles", err: wrap(tokenworker.ErrUnavailable), tries: 4,

@@ -18,6 +18,7 @@ type DeadLetter struct {
 	Original Message
 	Stamp    tokenworker.Stamp
 	Entered  time.Time // when it entered its stream
+	Refused  time.Time // by the worker's clock
 
 	// Carrier names the message that is refused now, by its stream and sequence; empty: the stamp's. It differs from the
 	// original when a replay is refused. It is not kept: see [Keyring.SealDeadLetter].
@@ -53,6 +54,7 @@ type sealedDeadLetterJSON struct {
 	Epoch     uint64    `json:"epoch"`
 	Sequence  uint64    `json:"sequence"`
 	Entered   time.Time `json:"entered"`
+	Refused   time.Time `json:"refused,omitzero"`
 }
 
 // SealDeadLetter seals a refused message to the current key, for the stream of dead letters. The message id follows
@@ -63,7 +65,7 @@ type sealedDeadLetterJSON struct {
 // from the worker is for NATS permissions to ensure.
 func (r *Keyring) SealDeadLetter(ctx context.Context, d DeadLetter) (Message, error) {
 	plaintext, err := json.Marshal(sealedDeadLetterJSON{
-		d.Code, d.Original.Subject, d.Original.ID, d.Original.Body, d.Stamp.Epoch, d.Stamp.Sequence, d.Entered,
+		d.Code, d.Original.Subject, d.Original.ID, d.Original.Body, d.Stamp.Epoch, d.Stamp.Sequence, d.Entered, d.Refused,
 	})
 	if err != nil {
 		return Message{}, fmt.Errorf("encoding dead letter: %w", err)
@@ -108,6 +110,7 @@ func (r *Keyring) OpenDeadLetter(ctx context.Context, m Message) (DeadLetter, er
 		Original: Message{Subject: w.Subject, ID: w.MessageID, Body: w.Body},
 		Stamp:    tokenworker.Stamp{Epoch: w.Epoch, Sequence: w.Sequence},
 		Entered:  w.Entered,
+		Refused:  w.Refused,
 	}, nil
 }
 

@@ -22,6 +22,9 @@ const (
 	Audit  = "TOKENS_AUDIT"  // who did what, chained
 )
 
+// Names are those of all streams.
+func Names() []string { return []string{In, Out, DLQ, Parked, Rescue, Sweep, Audit} }
+
 // The kinds of messages of In. Each has a durable consumer, which [Durable] names; they do not overlap.
 const (
 	Acquired   = "acquired"

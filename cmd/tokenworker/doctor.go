@@ -11,7 +11,6 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/events"
-	"github.com/tokenworker/tokenworker/streams"
 )
 
 // level is how bad a finding is.
@@ -85,26 +84,6 @@ func examineConnection(ctx context.Context, t *target) []finding {
 	nc := js.Conn()
 	return []finding{{Level: ok, What: fmt.Sprintf("NATS: connected to %s, version %s", nc.ConnectedServerName(),
 		nc.ConnectedServerVersion())}}
-}
-
-// examineEpoch compares the streams with the store.
-func examineEpoch(ctx context.Context, t *target) []finding {
-	s, err := t.store(ctx)
-	if err != nil {
-		return []finding{{bad, "store: " + err.Error(), "nothing can be stored or read"}}
-	}
-	js, err := t.jetStream(ctx)
-	if err != nil {
-		return nil // said before
-	}
-	epoch, err := streams.Epoch(ctx, js, s)
-	switch {
-	case errors.Is(err, tokenworker.ErrRolledBack):
-		return []finding{{bad, "epoch: " + err.Error(), "the order of events can no longer be told; no worker starts"}}
-	case err != nil:
-		return []finding{{bad, "epoch: " + err.Error(), "no worker starts"}}
-	}
-	return []finding{{Level: ok, What: fmt.Sprintf("epoch: stream and store agree on %d", epoch)}}
 }
 
 // examineKeyService makes a data key and opens it again, under its own encryption context and under another.

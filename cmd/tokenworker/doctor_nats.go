@@ -95,7 +95,7 @@ func examineStreams(ctx context.Context, t *target) []finding {
 		return []finding{{bad, "streams: " + err.Error(), "whether events can be handled is not known"}}
 	}
 	fs := asFindings(differences)
-	for _, name := range []string{streams.In, streams.Out, streams.DLQ, streams.Parked, streams.Rescue, streams.Sweep, streams.Audit} {
+	for _, name := range streams.Names() {
 		if s, err := js.Stream(ctx, name); err == nil {
 			fs = append(fs, examineStream(name, s.CachedInfo())...)
 			if n, err := streams.Misplaced(ctx, s); err == nil && n > 0 {
@@ -219,19 +219,38 @@ func askRights(ctx context.Context, js jetstream.JetStream) (rights, error) {
 	return answer.Data.Permissions, err
 }
 
-// examineClocks compares this machine's clock with those of NATS and AWS.
+// examineClocks compares this machine's clock with those of AWS and of every NATS server that leads a stream: it stamps what comes.
 func (d *deployment) examineClocks(ctx context.Context, t *target) []finding {
 	var fs []finding
 	if js, err := t.jetStream(ctx); err == nil {
-		before := time.Now()
-		if s, err := js.Stream(ctx, streams.In); err == nil && !s.CachedInfo().TimeStamp.IsZero() {
-			fs = append(fs, examineSkew("NATS", s.CachedInfo().TimeStamp, before, time.Now()))
-		}
+		fs = examineLeaders(ctx, js)
 	}
 	before := time.Now()
 	if at, err := d.awsTime(ctx); err == nil {
 		// An HTTP date is cut to the second.
 		fs = append(fs, examineSkew("AWS", at, before.Add(-time.Second), time.Now()))
+	}
+	return fs
+}
+
+// examineLeaders looks at the clock of each stream's leader, each server once.
+func examineLeaders(ctx context.Context, js jetstream.JetStream) (fs []finding) {
+	looked := make(map[string]bool)
+	for _, name := range streams.Names() {
+		before := time.Now()
+		s, err := js.Stream(ctx, name)
+		if err != nil || s.CachedInfo().TimeStamp.IsZero() {
+			continue // said before
+		}
+		leader, after := js.Conn().ConnectedServerName(), time.Now()
+		if c := s.CachedInfo().Cluster; c != nil && c.Leader != "" {
+			leader = c.Leader
+		}
+		if looked[leader] {
+			continue
+		}
+		looked[leader] = true
+		fs = append(fs, examineSkew("NATS server "+leader+", which leads "+name+",", s.CachedInfo().TimeStamp, before, after))
 	}
 	return fs
 }
@@ -249,7 +268,7 @@ func examineSkew(whose string, there, before, after time.Time) finding {
 		skew = there.Sub(after)
 	}
 	what := fmt.Sprintf("clock: %s and this machine differ by %s", whose, skew.Round(time.Millisecond))
-	const why = "events are refused when clocks differ by more than 5 minutes"
+	const why = "events are parked or refused when clocks differ by more than 5 minutes"
 	switch {
 	case skew > tokenworker.ClockSkew:
 		return finding{bad, what, why}
