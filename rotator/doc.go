@@ -59,12 +59,17 @@
 //
 // # Sweeps
 //
-// At each tick every replica publishes one job for each provider that has connections and each shard; message ids named by
+// At its start and at each tick every replica publishes one job for each provider that has connections and each shard; message ids named by
 // the tick leave one of each, and a stream that takes one message for a subject does not let a slow sweep be doubled. A
 // sweep asks the index of due records for its shard: what is not due costs nothing. Every outcome moves the due time, a
 // failure and an unresolved claim included, so what cannot be helped does not stand before what can. Concurrency, rate and a
 // circuit breaker are kept for each provider by each replica; ten connections in a row without an answer pause a provider,
 // one connection alone never does. A replica that dies with a job gives it up after streams.SweepAckWait.
+//
+// A sweep every 30 s would come too late for a token that lives for a minute. So whoever reads or writes a record that falls due
+// before the next sweep keeps it on an agenda and looks at it at that moment (agenda.go); a sweep looks as far ahead. Waiting
+// takes no job and no slot, and what is lost with the process the next sweep finds. A lifetime of 20 s or more is refreshed
+// before it ends: due at two thirds to three quarters of it, that leaves 5 s for the request.
 //
 // What waits for revocation beside a set has its own due time: the one holds up no try of the other, and a record is found
 // by the earlier of the two.
