@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,14 +103,15 @@ func (e *env) releaseLeft(ctx context.Context, admin jetstream.JetStream, p *pub
 	}
 	for limit := time.Now().Add(droppedWithin); ; {
 		found, err := leak.NewScanner(marker).ScanFiles(e.inDir("data/nats"))
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // NATS has just dropped a file
+		case err != nil:
 			return fmt.Errorf("scanning: %w", err)
-		}
-		if len(found) == 0 {
+		case len(found) == 0:
 			return nil
 		}
 		if time.Now().After(limit) {
-			e.broke("%s after all was settled: %s", droppedWithin, found[0])
+			e.broke("%s after all was settled: %v", droppedWithin, found)
 			return nil
 		}
 		if err := sleep(ctx, time.Second); err != nil {
