@@ -188,11 +188,12 @@ type Details struct {
 	Issuer               string
 	ProviderConnectionID string
 	ConsentRef           string
+	Refreshable          bool // the set has a refresh token
 }
 
 // Details returns the part of t that may stand in clear.
 func (t TokenSet) Details() Details {
-	return Details{t.ExpiresAt, t.GrantExpiresAt, t.Scope, t.Subject, t.Issuer, t.ProviderConnectionID, t.ConsentRef}
+	return Details{t.ExpiresAt, t.GrantExpiresAt, t.Scope, t.Subject, t.Issuer, t.ProviderConnectionID, t.ConsentRef, !t.RefreshToken.IsEmpty()}
 }
 
 // Record is everything the store holds of one connection. Times have a resolution of one second.

@@ -122,15 +122,19 @@ func TestATimeThatHasNoTextIsRefused(t *testing.T) {
 
 func TestDetailsAreWhatMayStandInClear(t *testing.T) {
 	set := tokenworker.TokenSet{
-		AccessToken: tokenworker.SecretString(canary), TokenType: "Bearer", Scope: "scope", ExpiresAt: noon, GrantExpiresAt: noon.Add(time.Hour),
+		AccessToken: tokenworker.SecretString(canary), RefreshToken: tokenworker.SecretString(canary), TokenType: "Bearer", Scope: "scope", ExpiresAt: noon, GrantExpiresAt: noon.Add(time.Hour),
 		Subject: "subject", Issuer: "issuer", ProviderConnectionID: "connection", ConsentRef: "consent",
 	}
 	want := tokenworker.Details{
 		Scope: "scope", ExpiresAt: noon, GrantExpiresAt: noon.Add(time.Hour),
-		Subject: "subject", Issuer: "issuer", ProviderConnectionID: "connection", ConsentRef: "consent",
+		Subject: "subject", Issuer: "issuer", ProviderConnectionID: "connection", ConsentRef: "consent", Refreshable: true,
 	}
 	if got := set.Details(); got != want {
 		t.Errorf("details %+v, want %+v", got, want)
+	}
+	set.RefreshToken = tokenworker.Secret{}
+	if set.Details().Refreshable {
+		t.Error("without a refresh token it is refreshable")
 	}
 }
 

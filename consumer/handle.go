@@ -155,7 +155,13 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 	case events.Acquired:
 		var details tokenworker.Details
 		verdict, details, err = w.acquire(ctx, e, ev)
-		notice = events.StoredData{Cause: cause, ExpiresAt: details.ExpiresAt, GrantExpiresAt: details.GrantExpiresAt}
+		notice = events.StoredData{
+			Cause: cause, ExpiresAt: details.ExpiresAt, GrantExpiresAt: details.GrantExpiresAt, Refreshable: details.Refreshable,
+		}
+		if err == nil && verdict == tokenworker.Applied && !details.Refreshable && !details.ExpiresAt.IsZero() {
+			w.cfg.Logger.WarnContext(ctx, "a set without a refresh token was stored: somebody must log in again when it expires",
+				slog.String("key", e.Key.String()), slog.String("stamp", d.stamp.String()), slog.Time("expires_at", details.ExpiresAt))
+		}
 	case events.Disconnect:
 		var waiting int
 		verdict, waiting, err = w.disconnect(ctx, ev)

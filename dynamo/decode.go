@@ -35,6 +35,7 @@ func decode(it item) (tokenworker.Record, error) {
 			Issuer:               d.text(fieldIssuer),
 			ProviderConnectionID: d.text(fieldProviderConnID),
 			ConsentRef:           d.text(fieldConsent),
+			Refreshable:          d.flag(d.item, fieldRefreshable.name()),
 		},
 		DueAt:       d.time(fieldDue),
 		RevokeAt:    d.time(fieldRevokeAt),

@@ -62,6 +62,7 @@
 //	subject_hash      B    there exactly when subject is: 16 bytes of a hash of issuer and subject
 //	provider_conn_id  S
 //	consent_ref       S
+//	refreshable       BOOL the set has a refresh token
 //	acquired_at       N    the time of the acquisition event
 //	refreshed_at      N    of the last refresh
 //	remove_at         N    tombstones only: time to live

@@ -34,6 +34,7 @@ const (
 	fieldSubjectHash    field = ":subject_hash"
 	fieldProviderConnID field = ":provider_conn_id"
 	fieldConsent        field = ":consent_ref"
+	fieldRefreshable    field = ":refreshable"
 	fieldDue            field = ":due_at"
 	fieldDueShard       field = ":due_shard"
 	fieldSetDue         field = ":set_due_at"
@@ -125,6 +126,7 @@ func encode(r *tokenworker.Record, dueShard string) fields {
 	}
 	v.text(fieldProviderConnID, r.ProviderConnectionID)
 	v.text(fieldConsent, r.ConsentRef)
+	v.flag(fieldRefreshable, r.Refreshable)
 	v.time(fieldDue, r.Due())
 	if !r.Due().IsZero() {
 		v[fieldDueShard] = str(dueShard)

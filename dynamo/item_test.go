@@ -37,7 +37,7 @@ func fullRecord() tokenworker.Record {
 		Sealed:       []byte("sealed set"), Token: tokenworker.Fingerprint{11}, Rotated: true,
 		Details: tokenworker.Details{
 			ExpiresAt: at(1), GrantExpiresAt: at(2), Scope: "read write", Subject: "subject", Issuer: "https://issuer.example",
-			ProviderConnectionID: "connection", ConsentRef: "consent",
+			ProviderConnectionID: "connection", ConsentRef: "consent", Refreshable: true,
 		},
 		DueAt: at(5), RevokeAt: at(4), RevokeSince: at(3), Revoke: []tokenworker.Listed{
 			{Sealed: []byte("older set"), Token: tokenworker.Fingerprint{12}}, {Sealed: []byte("newer set")},

@@ -29,6 +29,7 @@ type recordJSON struct {
 	Issuer               string   `json:"issuer,omitzero"`
 	ProviderConnectionID string   `json:"provider_connection_id,omitzero"`
 	ConsentRef           string   `json:"consent_ref,omitzero"`
+	Refreshable          bool     `json:"refreshable,omitzero"`
 
 	Token   idJSON `json:"token,omitzero"`
 	Rotated bool   `json:"rotated,omitzero"`
@@ -142,7 +143,7 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 		Entered: unixTime{r.Entered}, Disconnected: pair(r.Disconnected),
 		ExpiresAt: unixTime{r.ExpiresAt}, GrantExpiresAt: unixTime{r.GrantExpiresAt},
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer,
-		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef,
+		ProviderConnectionID: r.ProviderConnectionID, ConsentRef: r.ConsentRef, Refreshable: r.Refreshable,
 		DueAt: unixTime{r.DueAt}, RevokeAt: unixTime{r.RevokeAt}, RevokeSince: unixTime{r.RevokeSince},
 		Token: idJSON(r.Token), Rotated: r.Rotated,
 		Claim: encodeClaim(r.Claim), Revoking: encodeClaim(r.Revoking),
@@ -189,7 +190,7 @@ func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record,
 		Details: tokenworker.Details{
 			ExpiresAt: w.ExpiresAt.Time, GrantExpiresAt: w.GrantExpiresAt.Time,
 			Scope: w.Scope, Subject: w.Subject, Issuer: w.Issuer,
-			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef,
+			ProviderConnectionID: w.ProviderConnectionID, ConsentRef: w.ConsentRef, Refreshable: w.Refreshable,
 		},
 		DueAt: w.DueAt.Time, RevokeAt: w.RevokeAt.Time, RevokeSince: w.RevokeSince.Time,
 		Token: tokenworker.Fingerprint(w.Token), Rotated: w.Rotated,

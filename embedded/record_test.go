@@ -39,7 +39,7 @@ func fullRecord() tokenworker.Record {
 		Sealed: []byte("sealed"), Token: tokenworker.Fingerprint{11}, Rotated: true,
 		Details: tokenworker.Details{
 			ExpiresAt: at(2), GrantExpiresAt: at(30), Scope: "read write", Subject: "user-1",
-			Issuer: "https://issuer.example", ProviderConnectionID: "conn-1", ConsentRef: "consent-1",
+			Issuer: "https://issuer.example", ProviderConnectionID: "conn-1", ConsentRef: "consent-1", Refreshable: true,
 		},
 		DueAt: at(3), RevokeAt: at(4), RevokeSince: at(1), Revoke: []tokenworker.Listed{
 			{Sealed: []byte("older"), Token: tokenworker.Fingerprint{12}}, {Sealed: []byte("oldest")},

@@ -146,7 +146,7 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 	}
 	cases := []notice{
 		{"stored", acme, events.Stored,
-			events.StoredData{Cause: cause, ExpiresAt: noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour)}, readAs[events.StoredData]},
+			events.StoredData{Cause: cause, ExpiresAt: noon.Add(time.Hour), GrantExpiresAt: noon.Add(24 * time.Hour), Refreshable: true}, readAs[events.StoredData]},
 		{"stored_without_expiry", acme, events.Stored, events.StoredData{Cause: cause}, readAs[events.StoredData]},
 		{"disconnected", acme, events.Disconnected,
 			events.DisconnectedData{Cause: cause, Reason: "consent_withdrawn", ToRevoke: 1}, readAs[events.DisconnectedData]},

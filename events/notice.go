@@ -49,6 +49,9 @@ type StoredData struct {
 	Cause
 	ExpiresAt      time.Time `json:"expires_at,omitzero"`       // of the access token; zero: unknown
 	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"` // of the grant; zero: unknown
+
+	// Refreshable: the set has a refresh token. Without one it ends with its access token, whatever the set before it had.
+	Refreshable bool `json:"refreshable"`
 }
 
 // DisconnectedData is the data of a [Disconnected] notice.

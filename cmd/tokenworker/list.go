@@ -34,14 +34,14 @@ func (a *app) listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			out := newListing(a.stdout, flags.json, "KEY", "STATUS", "STAMP", "EXPIRES", "DUE", "REFRESHED", "FAILURE")
+			out := newListing(a.stdout, flags.json, "KEY", "STATUS", "STAMP", "EXPIRES", "DUE", "REFRESHED", "REFRESHABLE", "FAILURE")
 			for r, err := range s.Records(ctx, flags.org) {
 				if err != nil {
 					return errors.Join(fmt.Errorf("listing connections: %w", err), out.close())
 				}
 				v := view(r)
 				out.row(v, v.Key, string(v.Status), r.Stamp.String(), timeCell(v.ExpiresAt), timeCell(r.Due()),
-					timeCell(v.RefreshedAt), failureCell(r))
+					timeCell(v.RefreshedAt), refreshableCell(r), failureCell(r))
 			}
 			return out.close()
 		}),
@@ -92,6 +92,7 @@ type recordView struct {
 	RefreshedAt          time.Time          `json:"refreshed_at,omitzero"`
 	ExpiresAt            time.Time          `json:"expires_at,omitzero"`
 	GrantExpiresAt       time.Time          `json:"grant_expires_at,omitzero"`
+	Refreshable          bool               `json:"refreshable"` // the current set has a refresh token
 	DueAt                time.Time          `json:"due_at,omitzero"`
 	RevokeAt             time.Time          `json:"revoke_at,omitzero"`
 	RevokeSince          time.Time          `json:"revoke_since,omitzero"`
@@ -123,7 +124,7 @@ func view(r tokenworker.Record) recordView {
 		AcquiredAt: r.AcquiredAt, RefreshedAt: r.RefreshedAt, ExpiresAt: r.ExpiresAt, GrantExpiresAt: r.GrantExpiresAt,
 		DueAt: r.DueAt, RevokeAt: r.RevokeAt, RevokeSince: r.RevokeSince, RemoveAt: r.RemoveAt,
 		Scope: r.Scope, Subject: r.Subject, Issuer: r.Issuer, ProviderConnectionID: r.ProviderConnectionID,
-		ConsentRef: r.ConsentRef, SealedBytes: len(r.Sealed), ToRevoke: len(r.Revoke),
+		ConsentRef: r.ConsentRef, Refreshable: r.Sealed != nil && r.Refreshable, SealedBytes: len(r.Sealed), ToRevoke: len(r.Revoke),
 		Failures: r.Failures, FailureCode: r.FailureCode,
 		EventsRemembered: len(r.Seen), SpentRemembered: len(r.Acquired) + len(r.Spent),
 	}
@@ -137,6 +138,18 @@ func view(r tokenworker.Record) recordView {
 		v.Unannounced = append(v.Unannounced, o.Kinds...)
 	}
 	return v
+}
+
+// refreshableCell says whether the current set has a refresh token.
+func refreshableCell(r tokenworker.Record) string {
+	switch {
+	case r.Sealed == nil:
+		return "-"
+	case r.Refreshable:
+		return "yes"
+	default:
+		return "no"
+	}
 }
 
 // failureCell says how often in a row, and why, a refresh or a revocation failed.

@@ -70,6 +70,7 @@ func acquired(e tokenworker.Event, with ...func(*tokenworker.Acquisition)) *toke
 			Issuer:               "https://issuer.example",
 			ProviderConnectionID: fmt.Sprintf("connection-%d", seq),
 			ConsentRef:           fmt.Sprintf("consent-%d", seq),
+			Refreshable:          seq%2 == 1,
 		},
 		DueAt: e.Entered.Add(40 * time.Minute), CheckAt: e.Entered.Add(3 * time.Minute),
 	}
