@@ -12,28 +12,22 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// orphansEvery is how often the work queues are searched for orphans and for what is misplaced.
-const orphansEvery = 10 * time.Minute
+// orphansEvery is how often the work queues are searched for orphans and for what is misplaced. An orphaned sweep job keeps its
+// shard from being swept.
+const orphansEvery = time.Minute
 
-// sweepOrphans deletes orphans at once and then every ten minutes, until ctx ends.
-//
-// An orphan is a message of a work queue that was acknowledged and is there all the same: nats-server writes a consumer's
-// acknowledgements and the removal of the message separately, so one that is killed between the two brings the message
-// back, and never delivers it (seen with 2.15.2 and sync_interval: always, by the attack on P1). It would stay for ever.
+// sweepOrphans deletes orphans at once and then every minute, until ctx ends. An orphan is a message of a work queue that was
+// settled and is there all the same: see [streams.Leftovers].
 func (w *Worker) sweepOrphans(ctx context.Context, h *hold) {
 	for ctx.Err() == nil {
-		for _, q := range [...]struct{ stream, durable string }{
-			{streams.In, h.durable(streams.Acquired)}, {streams.In, h.durable(streams.Disconnect)},
-			{streams.In, h.durable(streams.Erase)}, {streams.In, h.durable(streams.Replay)},
-			{streams.Parked, streams.ParkedRetry},
-		} {
-			n, err := w.deleteOrphans(ctx, q.stream, q.durable)
+		for _, q := range streams.Queues(h.epoch) {
+			n, err := w.deleteOrphans(ctx, q)
 			if n > 0 {
 				w.cfg.Logger.InfoContext(ctx, "deleted messages that were settled before a server died",
-					slog.String("consumer", q.durable), slog.Int("messages", n))
+					slog.String("consumer", q.Durable), slog.Int("messages", n))
 			}
 			if err != nil && ctx.Err() == nil {
-				w.cfg.Logger.WarnContext(ctx, "looking for settled messages failed", slog.String("consumer", q.durable),
+				w.cfg.Logger.WarnContext(ctx, "looking for settled messages failed", slog.String("consumer", q.Durable),
 					slog.Any("error", err))
 			}
 		}
@@ -56,28 +50,20 @@ func (w *Worker) sweepOrphans(ctx context.Context, h *hold) {
 	}
 }
 
-// deleteOrphans deletes the messages of a consumer at or below its acknowledgement floor, below which all are
-// acknowledged. What came since the floor was looked up is of a stream that was made anew. Where there are none, it costs two
-// requests.
-func (w *Worker) deleteOrphans(ctx context.Context, stream, durable string) (deleted int, err error) {
-	cons, err := w.js.Consumer(ctx, stream, durable)
-	if err != nil {
-		return 0, fmt.Errorf("looking up the consumer: %w", err)
-	}
-	floor, filter := cons.CachedInfo().AckFloor.Stream, cons.CachedInfo().Config.FilterSubject
-	for from := uint64(1); from <= floor; deleted++ {
-		m, err := w.first(ctx, stream, from, filter)
-		if err != nil || m == nil || m.Sequence > floor || m.Time.After(cons.CachedInfo().TimeStamp) {
-			return deleted, err
-		}
-		s, err := w.handles.get(ctx, w.js, stream)
+// deleteOrphans deletes the orphans of one queue.
+func (w *Worker) deleteOrphans(ctx context.Context, q streams.Queue) (deleted int, err error) {
+	for sequence, err := range streams.Leftovers(ctx, w.js, q) {
 		if err != nil {
 			return deleted, err
 		}
-		if err := s.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		s, err := w.handles.get(ctx, w.js, q.Stream)
+		if err != nil {
+			return deleted, err
+		}
+		if err := s.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return deleted, fmt.Errorf("deleting a settled message: %w", err)
 		}
-		from = m.Sequence + 1
+		deleted++
 	}
 	return deleted, nil
 }

@@ -12,25 +12,27 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// keepAcknowledged makes the stream of events keep what is acknowledged, as a work queue does when its server is killed
-// between an acknowledgement and the removal of the message.
-func keepAcknowledged(t *testing.T, r *rig) {
+// keepAcknowledged makes the stream of events, or others, keep what is acknowledged, as a work queue does when its server is
+// killed between an acknowledgement and the removal of the message.
+func keepAcknowledged(t *testing.T, r *rig, names ...string) {
 	t.Helper()
 	ctx := t.Context()
-	s, err := r.js.Stream(ctx, streams.In)
-	must(t, err)
-	cfg := s.CachedInfo().Config
-	var consumers []jetstream.ConsumerConfig
-	for c := range s.ListConsumers(ctx).Info() {
-		consumers = append(consumers, c.Config)
-	}
-	must(t, r.js.DeleteStream(ctx, streams.In))
-	cfg.Retention, cfg.Duplicates = jetstream.LimitsPolicy, 100*time.Millisecond
-	_, err = r.js.CreateStream(ctx, cfg)
-	must(t, err)
-	for _, c := range consumers {
-		_, err := r.js.CreateConsumer(ctx, streams.In, c)
+	for _, name := range append(names, streams.In) {
+		s, err := r.js.Stream(ctx, name)
 		must(t, err)
+		cfg := s.CachedInfo().Config
+		var consumers []jetstream.ConsumerConfig
+		for c := range s.ListConsumers(ctx).Info() {
+			consumers = append(consumers, c.Config)
+		}
+		must(t, r.js.DeleteStream(ctx, name))
+		cfg.Retention, cfg.Duplicates = jetstream.LimitsPolicy, 100*time.Millisecond
+		_, err = r.js.CreateStream(ctx, cfg)
+		must(t, err)
+		for _, c := range consumers {
+			_, err := r.js.CreateConsumer(ctx, name, c)
+			must(t, err)
+		}
 	}
 }
 
@@ -56,6 +58,50 @@ func TestSettledMessagesThatComeBackAreDeleted(t *testing.T) {
 	must(t, stop())
 	r.start()
 	r.settled(streams.In)
+}
+
+func TestWhatAKilledServerBringsBackIsFoundAndDeletedInEveryWorkQueue(t *testing.T) {
+	r := newRig(t)
+	all := []string{streams.Parked, streams.Rescue, streams.Sweep}
+	keepAcknowledged(t, r, all...)
+	ctx := t.Context()
+	var queues []streams.Queue // as the servers know them
+	for _, stream := range append(all, streams.In) {
+		s, err := r.js.Stream(ctx, stream)
+		must(t, err)
+		for name := range s.ConsumerNames(ctx).Name() {
+			queues = append(queues, streams.Queue{Stream: stream, Durable: name})
+		}
+	}
+	left := func(q streams.Queue) (n int) {
+		t.Helper()
+		for _, err := range streams.Leftovers(ctx, r.js, q) {
+			must(t, err)
+			n++
+		}
+		return n
+	}
+	for _, q := range queues {
+		c, err := r.js.Consumer(ctx, q.Stream, q.Durable)
+		must(t, err)
+		_, err = r.js.Publish(ctx, strings.TrimSuffix(c.CachedInfo().Config.FilterSubject, ">")+"org.provider.company", nil)
+		must(t, err)
+		if n := left(q); n != 0 {
+			t.Errorf("%s: %d are taken for settled before they are", q.Durable, n)
+		}
+		msg, err := c.Next()
+		must(t, err)
+		must(t, msg.DoubleAck(ctx))
+	}
+	for _, q := range queues {
+		if n := left(q); n != 1 {
+			t.Errorf("%s: %d of 1 are found", q.Durable, n)
+		}
+	}
+	r.start()
+	for _, stream := range append(all, streams.In) {
+		r.settled(stream)
+	}
 }
 
 func TestAnUnsettledMessageIsNoOrphan(t *testing.T) {

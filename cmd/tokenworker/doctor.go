@@ -64,10 +64,12 @@ func (a *app) doctorCommand() *cli.Command {
 
 // examinations are those that make sense for a target, each after those it builds on.
 func examinations(t *target) []examination {
+	var majority majorityFound
 	if d, isDeployment := t.backend.(*deployment); isDeployment {
 		return []examination{
-			examineConnection, d.examineTransport, examineDurability, examineStreams, examineBacklog, d.examineRights, d.examineAccounts,
-			d.examineAccess, d.examineEraser, d.examineTable, examineEpoch, d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
+			examineConnection, majority.examine, d.examineTransport, examineDurability,
+			majority.then(examineStreams), majority.then(examineBacklog), d.examineRights, d.examineAccounts, d.examineAccess,
+			d.examineEraser, d.examineTable, majority.then(examineEpoch), d.examineKeys, examineKeyService, examineEventKeys, d.examineClocks,
 		}
 	}
 	return []examination{

@@ -167,6 +167,7 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 	if err != nil {
 		return fs // said before
 	}
+	fs = append(fs, examineLeftovers(ctx, js, last.Epoch)...)
 	for _, of := range [...][2]string{
 		{streams.In, streams.Durable(streams.Acquired, last.Epoch)}, {streams.In, streams.Durable(streams.Disconnect, last.Epoch)},
 		{streams.In, streams.Durable(streams.Refresh, last.Epoch)}, {streams.In, streams.Durable(streams.Replay, last.Epoch)},
@@ -179,6 +180,25 @@ func examineBacklog(ctx context.Context, t *target) []finding {
 		if info := c.CachedInfo(); info.NumPending > 0 && info.NumWaiting == 0 {
 			fs = append(fs, finding{warn, fmt.Sprintf("consumer %s: %d events wait and no worker asks for them", of[1],
 				info.NumPending), "no worker runs, or all are stuck: see their logs"})
+		}
+	}
+	return fs
+}
+
+// examineLeftovers looks for settled messages that a server brought back when it was killed.
+func examineLeftovers(ctx context.Context, js jetstream.JetStream, epoch uint64) []finding {
+	var fs []finding
+	for _, q := range streams.Queues(epoch) {
+		n := 0
+		for _, err := range streams.Leftovers(ctx, js, q) {
+			if err != nil {
+				break // said before, or not for this user to see
+			}
+			n++
+		}
+		if n > 0 {
+			fs = append(fs, finding{warn, fmt.Sprintf("consumer %s: %s left of what is settled", q.Durable, count(n, "message is", "messages are")),
+				"a server was killed. Workers delete them within a minute; until then event keys may not be retired, and a shard is not swept"})
 		}
 	}
 	return fs

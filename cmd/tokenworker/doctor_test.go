@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/internal/natstest"
+	"github.com/tokenworker/tokenworker/streams"
 )
 
 func TestSubjectPatterns(t *testing.T) {
@@ -191,5 +196,47 @@ func TestFilesThatAreOpenToOthers(t *testing.T) {
 				t.Errorf("got %+v, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestSettledMessagesThatCameBackAreTold(t *testing.T) {
+	ctx, js := t.Context(), natstest.Connect(t)
+	if err := streams.Setup(ctx, js, 1, func(context.Context) (uint64, error) { return 1, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if fs := examineLeftovers(ctx, js, 1); fs != nil {
+		t.Fatalf("of empty streams it says %+v", fs)
+	}
+	s, err := js.Stream(ctx, streams.Rescue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	c, err := js.Consumer(ctx, streams.Rescue, streams.Rescuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Retention = jetstream.LimitsPolicy // so that it keeps what is acknowledged
+	if err := js.DeleteStream(ctx, streams.Rescue); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = js.CreateConsumer(ctx, streams.Rescue, c.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "tokens.v1.rescue.org.provider.company", nil); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := msg.DoubleAck(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if fs := examineLeftovers(ctx, js, 1); len(fs) != 1 || fs[0].Level != warn || !strings.Contains(fs[0].What, "rescue: 1 message is left") {
+		t.Errorf("it says %+v", fs)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -114,7 +115,15 @@ func TestAWorkerLeavesAServerThatIsCutOff(t *testing.T) {
 	}
 	name := c.Servers[server].Name()
 	c.Cut(server)
-	until(t, "the worker is not ready", func() bool { return !isReady() })
+	known := func() bool {
+		_, err := streams.Last(t.Context(), p.js)
+		return err == nil
+	}
+	until(t, "the leader of the stream is out of reach", func() bool { return !known() })
+	until(t, "the server tells what it last knew", known)
+	if isReady() {
+		t.Error("the worker is ready on a server that is cut off")
+	}
 	if p.js.Conn().ConnectedServerName() != name {
 		t.Fatal("it has moved before anything was to move it")
 	}
@@ -133,4 +142,8 @@ func TestAWorkerLeavesAServerThatIsCutOff(t *testing.T) {
 		c.Cut(i)
 	}
 	until(t, "the worker is not ready without a majority", func() bool { return !isReady() })
+	var found majorityFound
+	if fs := found.examine(t.Context(), &target{js: p.js}); !found.lost || len(fs) != 1 || fs[0].Level != bad || !strings.Contains(fs[0].What, "no majority") {
+		t.Errorf("the doctor says %+v", fs)
+	}
 }

@@ -98,10 +98,10 @@ func workerNeeds() []string {
 		"$JS.API.CONSUMER.CREATE." + streams.Audit + ".reader", pullSubject(streams.Audit, "reader"),
 		access.PingSubject, // whether workers answer reads, before a restore
 	}
-	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.DLQ, streams.Out} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.Sweep, streams.DLQ, streams.Out} {
 		needs = append(needs, "$JS.API.STREAM.MSG.GET."+name)
 	}
-	for _, name := range []string{streams.In, streams.Parked, streams.Rescue} {
+	for _, name := range []string{streams.In, streams.Parked, streams.Rescue, streams.Sweep} {
 		needs = append(needs, "$JS.API.STREAM.MSG.DELETE."+name)
 	}
 	for _, stream := range workerConsumers(anyEpoch) {
