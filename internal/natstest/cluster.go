@@ -119,8 +119,8 @@ func (c *Cluster) Start(i int) error {
 	}
 	s.Start()
 	c.Servers[i] = s
-	if !s.ReadyForConnections(10 * time.Second) {
-		return errors.New("the NATS server did not get ready within 10 s")
+	if !s.ReadyForConnections(30 * time.Second) {
+		return errors.New("the NATS server did not get ready within 30 s")
 	}
 	c.options[i].Port = s.Addr().(*net.TCPAddr).Port
 	return nil
