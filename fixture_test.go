@@ -129,10 +129,10 @@ func spent(n ...byte) func(*tokenworker.Record) {
 	}
 }
 
-// attempted notes an attempt at such a token.
-func attempted(attempt, token byte, edits ...func(*tokenworker.Attempt)) func(*tokenworker.Record) {
+// attempted notes an attempt at token 7.
+func attempted(attempt byte, edits ...func(*tokenworker.Attempt)) func(*tokenworker.Record) {
 	return func(r *tokenworker.Record) {
-		a := tokenworker.Attempt{ID: tokenworker.AttemptID{attempt}, Token: fingerprint(token), Sole: true}
+		a := tokenworker.Attempt{ID: tokenworker.AttemptID{attempt}, Token: fingerprint(7), Sole: true}
 		for _, edit := range edits {
 			edit(&a)
 		}

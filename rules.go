@@ -175,7 +175,8 @@ func (r *Record) late(a *Acquisition) (Record, Verdict, error) {
 	return next, v, err
 }
 
-// Disconnect decides on a disconnect event. Where there is nothing to revoke a tombstone is left at once. A full revoke list does not hold it up: the set only moves inside the record,
+// Disconnect decides on a disconnect event. Where there is nothing to revoke a tombstone is left at once. A full revoke list
+// does not hold it up: the set only moves inside the record,
 // and what would make the record larger (Acquire, Commit) waits until there is room.
 func (r *Record) Disconnect(d *Disconnection) (Record, Verdict, error) {
 	if r == nil {

@@ -1,7 +1,6 @@
 package tokenworker_test
 
 import (
-	"fmt"
 	"reflect"
 	"testing"
 
@@ -38,10 +37,10 @@ func TestTheEndOfAnAttemptTakesTheFingerprintBack(t *testing.T) {
 			before *tokenworker.Record
 			want   bool
 		}{
-			{"by its claim", holding(5, claimed(9), spent(7), attempted(9, 7, tc.at...)), tc.is},
-			{"after a newer set", holding(6, spent(7), attempted(9, 7, tc.at...)), tc.cut},
-			{"after a disconnect", revoking(6, spent(7), attempted(9, 7, tc.at...)), tc.cut},
-			{"not the latest at the token", holding(5, claimed(9), spent(7), attempted(8, 7)), tc.by},
+			{"by its claim", holding(5, claimed(9), spent(7), attempted(9, tc.at...)), tc.is},
+			{"after a newer set", holding(6, spent(7), attempted(9, tc.at...)), tc.cut},
+			{"after a disconnect", revoking(6, spent(7), attempted(9, tc.at...)), tc.cut},
+			{"not the latest at the token", holding(5, claimed(9), spent(7), attempted(8)), tc.by},
 		} {
 			t.Run(tc.name+", "+sub.name, func(t *testing.T) {
 				before := clone(*sub.before)
@@ -73,29 +72,29 @@ func TestASetWaitsForTheAttemptAtItsToken(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
 	for _, tc := range []verdictCase{
 		{
-			"while its claim stands, whatever the caller says", holding(5, claimed(9), spent(7), attempted(9, 7)),
+			"while its claim stands, whatever the caller says", holding(5, claimed(9), spent(7), attempted(9)),
 			acquire(9, spends(7), over(9)), tokenworker.Undecided, nil,
 		},
 		{
-			"while it may end, although an event has ended its claim", holding(6, spent(7), attempted(9, 7)), acquire(9, spends(7)),
+			"while it may end, although an event has ended its claim", holding(6, spent(7), attempted(9)), acquire(9, spends(7)),
 			tokenworker.Undecided, nil,
 		},
 		{
-			"while it may end, although a disconnect has", revoking(6, spent(7), attempted(9, 7)), acquire(9, spends(7)),
+			"while it may end, although a disconnect has", revoking(6, spent(7), attempted(9)), acquire(9, spends(7)),
 			tokenworker.Undecided, nil,
 		},
 		{
-			"while another may end than the caller knows of", holding(6, spent(7), attempted(9, 7)), acquire(9, spends(7), over(8)),
+			"while another may end than the caller knows of", holding(6, spent(7), attempted(9)), acquire(9, spends(7), over(8)),
 			tokenworker.Undecided, nil,
 		},
 		{
-			"no longer when that is over", holding(6, spent(7), attempted(9, 7)), acquire(9, spends(7), over(9)), tokenworker.Spent,
+			"no longer when that is over", holding(6, spent(7), attempted(9)), acquire(9, spends(7), over(9)), tokenworker.Spent,
 			edits{seen(9), func(r *tokenworker.Record) { r.Attempts = nil }},
 		},
-		{"its repeat does not", holding(6, spent(7), attempted(9, 7), seen(9)), acquire(9, spends(7)), tokenworker.Repeated, nil},
+		{"its repeat does not", holding(6, spent(7), attempted(9), seen(9)), acquire(9, spends(7)), tokenworker.Repeated, nil},
 		{
-			"a set with another token does not", holding(6, spent(7), attempted(9, 7)), acquire(9, spends(8)), tokenworker.Applied,
-			edits{becomes(holding(9, spent(7), attempted(9, 7))), func(r *tokenworker.Record) {
+			"a set with another token does not", holding(6, spent(7), attempted(9)), acquire(9, spends(8)), tokenworker.Applied,
+			edits{becomes(holding(9, spent(7), attempted(9))), func(r *tokenworker.Record) {
 				r.Seen = []tokenworker.EventID{event(6).ID, event(9).ID}
 			}},
 		},
@@ -240,7 +239,7 @@ func TestWhatANewLoginBringsIsNotRevoked(t *testing.T) {
 		f := &tokenworker.Refresh{
 			From: tokenworker.Fence{Stamp: stamp(3)}, Attempt: tokenworker.AttemptID{9}, Token: fingerprint(7), Kept: true, Sealed: sealed(50), KeepRevocations: true,
 		}
-		next, v := holding(9, lastDisconnect(5), brought(8), spent(7), attempted(9, 7)).Commit(f)
+		next, v := holding(9, lastDisconnect(5), brought(8), spent(7), attempted(9)).Commit(f)
 		if v != tokenworker.Revoking || len(next.Revoke) != 1 || next.Acquired != nil {
 			t.Errorf("it is %s, %d to revoke, spent are %x", v, len(next.Revoke), next.Acquired)
 		}
@@ -249,7 +248,7 @@ func TestWhatANewLoginBringsIsNotRevoked(t *testing.T) {
 		}
 	})
 	for name, held := range map[string]func(*tokenworker.Record){"the current one": brought(7), "one that led to it": spent(7)} {
-		t.Run(fmt.Sprintf("nor is what a refresh in flight has minted, if that is %s", name), func(t *testing.T) {
+		t.Run("nor is what a refresh in flight has minted, if that is "+name, func(t *testing.T) {
 			f := &tokenworker.Refresh{From: tokenworker.Fence{Stamp: stamp(3)}, Token: fingerprint(7), Sealed: sealed(50), KeepRevocations: true}
 			if _, v := holding(9, lastDisconnect(5), held).Commit(f); v != tokenworker.Stale {
 				t.Errorf("it is %s", v)
@@ -265,7 +264,7 @@ func TestAClaimWithoutAnAnswerIsGivenBack(t *testing.T) {
 	noAttempts := func(r *tokenworker.Record) { r.Attempts = nil }
 	for _, tc := range []verdictCase{
 		{
-			"it has arrived: as if it had never been", holding(5, claimed(9), spent(7), attempted(9, 7)),
+			"it has arrived: as if it had never been", holding(5, claimed(9), spent(7), attempted(9)),
 			tokenworker.Unclaimed(of5, failing(), nil), tokenworker.Applied,
 			edits{fails, unclaimed, noAttempts, func(r *tokenworker.Record) { r.Acquired = nil }},
 		},
@@ -274,21 +273,21 @@ func TestAClaimWithoutAnAnswerIsGivenBack(t *testing.T) {
 			tokenworker.Applied, edits{fails},
 		},
 		{
-			"a last resort's has arrived: the one before it stands again", holding(5, claimed(9), lastResort, spent(7), attempted(9, 7, notSole)),
+			"a last resort's has arrived: the one before it stands again", holding(5, claimed(9), lastResort, spent(7), attempted(9, notSole)),
 			tokenworker.Unclaimed(of5, failing(), first), tokenworker.Applied,
-			edits{fails, claimed(1), noAttempts, attempted(1, 7, notSole)},
+			edits{fails, claimed(1), noAttempts, attempted(1, notSole)},
 		},
 		{
-			"a last resort's may still arrive", holding(5, claimed(1), spent(7), attempted(1, 7)),
+			"a last resort's may still arrive", holding(5, claimed(1), spent(7), attempted(1)),
 			tokenworker.Unclaimed(of5, failing(), first), tokenworker.Applied, edits{fails},
 		},
 		{
-			"another has claimed the set: it can never arrive", holding(5, claimed(2), spent(7), attempted(2, 7)),
+			"another has claimed the set: it can never arrive", holding(5, claimed(2), spent(7), attempted(2)),
 			tokenworker.Unclaimed(of5, failing(), nil), tokenworker.Stale, nil,
 		},
 		{"the set has moved", holding(6), tokenworker.Unclaimed(of5, failing(), nil), tokenworker.Stale, nil},
 		{
-			"the set has moved since it arrived", holding(6, spent(7), attempted(9, 7)), tokenworker.Unclaimed(of5, failing(), nil),
+			"the set has moved since it arrived", holding(6, spent(7), attempted(9)), tokenworker.Unclaimed(of5, failing(), nil),
 			tokenworker.Stale, edits{noAttempts, func(r *tokenworker.Record) { r.Acquired = nil }},
 		},
 		{"there is no record any more", nil, tokenworker.Unclaimed(of5, failing(), nil), tokenworker.Stale, nil},

@@ -173,15 +173,20 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	w.handled(ctx, d, e, verdict.String())
-	switch verdict {
-	case tokenworker.Full:
+	if verdict == tokenworker.Spent {
+		return w.drop(ctx, ev, cause)
+	}
+	return w.conclude(ctx, d, e, ev, notice, verdict)
+}
+
+// conclude does what follows from an event's verdict, or says why the event is not done with.
+func (w *Worker) conclude(
+	ctx context.Context, d *delivery, e *events.Event, ev tokenworker.Event, notice events.NoticeData, verdict tokenworker.Verdict,
+) error {
+	if verdict == tokenworker.Full {
 		return errFull
-	case tokenworker.Undecided:
+	} else if verdict == tokenworker.Undecided {
 		return errAttempt
-	case tokenworker.Spent:
-		w.cfg.Logger.WarnContext(ctx, "an acquired set is dropped: its refresh token may be spent", slog.String("key", e.Key.String()),
-			slog.String("stamp", d.stamp.String()), slog.String("code", events.ReusedRefreshToken))
-		return w.tell(ctx, e.Key, events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken})
 	}
 	if err := w.announce(ctx, ev, notice, verdict, d.tries); err != nil {
 		return err
@@ -190,6 +195,13 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return w.rotator.LookBack(ctx, ev.Key, ev.Stamp)
 	}
 	return nil
+}
+
+// drop says that an acquired set was not stored.
+func (w *Worker) drop(ctx context.Context, ev tokenworker.Event, cause events.Cause) error {
+	w.cfg.Logger.WarnContext(ctx, "an acquired set is dropped: its refresh token may be spent", slog.String("key", ev.Key.String()),
+		slog.String("stamp", ev.Stamp.String()), slog.String("code", events.ReusedRefreshToken))
+	return w.tell(ctx, ev.Key, events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken})
 }
 
 // handled counts what an event has come to.

@@ -66,6 +66,7 @@ func TestASetWhoseTokenMayBeSpentIsDroppedAndThatIsSaid(t *testing.T) {
 }
 
 func TestASetWhoseTokenIsBeingPostedWaitsAside(t *testing.T) {
+	t.Parallel()
 	for name, over := range map[string]bool{"its process may hold it": false, "its claim stands": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -181,7 +181,8 @@ func encodeRecord(r *tokenworker.Record) ([]byte, error) {
 func decodeRecord(k tokenworker.Key, sealed, record []byte) (tokenworker.Record, error) {
 	damaged := fmt.Errorf("%w: the store's row of %s is damaged", tokenworker.ErrMisconfigured, k)
 	var w recordJSON
-	if json.Unmarshal(record, &w) != nil || len(w.Seen)%eventIDBytes != 0 || len(w.Acquired)%fingerprintBytes != 0 || len(w.Spent)%fingerprintBytes != 0 {
+	if json.Unmarshal(record, &w) != nil || len(w.Seen)%eventIDBytes != 0 || len(w.Acquired)%fingerprintBytes != 0 ||
+		len(w.Spent)%fingerprintBytes != 0 {
 		return tokenworker.Record{}, damaged
 	}
 	r := tokenworker.Record{
