@@ -2,9 +2,11 @@ package provider_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +134,42 @@ func TestWhatARefreshMakesOfASet(t *testing.T) {
 			}
 			if !a.RefreshExpires.Equal(expires) {
 				t.Errorf("refresh token expires %s, want %s", a.RefreshExpires, expires)
+			}
+		})
+	}
+}
+
+// What a record has no room for is not a reason to lose the refresh token: JSON writes some letters in six.
+func TestASetThatNoRecordTakesLosesWhatIsOptional(t *testing.T) {
+	wide := strings.Repeat("<", 8<<10) // 48 KiB in JSON
+	for _, tc := range []struct {
+		name, id, scope string
+		wide            int // letters of the refresh token that JSON writes in six
+		wantID, scoped  bool
+	}{
+		{name: "one that fits keeps all", id: "new-id", scope: "a b", wantID: true, scoped: true},
+		{name: "its ID token goes first", id: wide, scope: "a b", scoped: true},
+		{name: "then its scope", id: wide, scope: strings.Repeat("<", 4<<10), wide: 2 << 10},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			body, err := json.Marshal(map[string]string{
+				"access_token": strings.Repeat("a", 16<<10), "refresh_token": strings.Repeat("r", 16<<10-tc.wide) + strings.Repeat("<", tc.wide),
+				"id_token": tc.id, "scope": tc.scope,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := serve(t, http.StatusOK, string(body))
+			set := held()
+			set.Scope = ""
+			a := client(t).Refresh(t.Context(), demo(t, tokenURL("%s", s.URL)), key, set)
+			ends(t, a, provider.OK, "")
+			text, err := tokenworker.EncodeTokenSet(a.Set)
+			if err != nil || len(text) > tokenworker.MaxSealedBytes-4<<10 {
+				t.Fatalf("a set of %d bytes: %v", len(text), err)
+			}
+			if len(a.Set.RefreshToken.Reveal()) != 16<<10 || a.Set.IDToken.IsEmpty() == tc.wantID || (a.Set.Scope != "") != tc.scoped {
+				t.Errorf("refresh token of %d bytes, an ID token: %t, a scope: %t", len(a.Set.RefreshToken.Reveal()), !a.Set.IDToken.IsEmpty(), a.Set.Scope != "")
 			}
 		})
 	}
