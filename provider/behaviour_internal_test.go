@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -92,7 +93,7 @@ func (f *front) params(r *http.Request, style sendStyle, auth authMethod) (map[s
 	case style == sendBearer && len(body) == 0:
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {
-			return nil, fmt.Errorf("no bearer")
+			return nil, errors.New("no bearer")
 		}
 		return map[string]string{"token": token}, nil
 	case style == sendJSON && r.Header.Get("Content-Type") == "application/json":
@@ -196,13 +197,13 @@ func answer(w http.ResponseWriter, status int, doc map[string]any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	if doc != nil {
-		_ = json.NewEncoder(w).Encode(doc)
+		_ = json.NewEncoder(w).Encode(doc) //nolint:errchkjson // what was decoded from JSON
 	}
 }
 
 // ask asks the demoprovider in the way of the RFCs.
 func (f *front) ask(path string, form url.Values) (status int, doc map[string]any) {
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+	r := httptest.NewRequestWithContext(f.t.Context(), http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(frontClient, frontSecret)
 	w := httptest.NewRecorder()
@@ -296,10 +297,10 @@ func (v *vendor) key() tokenworker.Key {
 	return tokenworker.Key{OrgID: "acme", ProviderID: v.p.ID, CompanyID: frontCompany}
 }
 
-// grant is a login.
-func (v *vendor) grant(subject string) tokenworker.TokenSet {
+// grant is a login, always of the same user.
+func (v *vendor) grant() tokenworker.TokenSet {
 	v.t.Helper()
-	tokens, err := v.demo.Grant(frontClient, subject, "")
+	tokens, err := v.demo.Grant(frontClient, "u-1", "")
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -348,7 +349,7 @@ func TestEveryEntryAgainstAProviderThatBehavesAsItSays(t *testing.T) {
 				t.Run("the end of a grant", func(t *testing.T) { endsAsItSays(newVendor(t, p)) })
 			} else {
 				v := newVendor(t, p)
-				v.refresh(v.grant("u-1"), Unsupported)
+				v.refresh(v.grant(), Unsupported)
 			}
 			t.Run("revocation", func(t *testing.T) { revokesAsItSays(newVendor(t, p)) })
 		})
@@ -357,7 +358,7 @@ func TestEveryEntryAgainstAProviderThatBehavesAsItSays(t *testing.T) {
 
 func refreshesAsItSays(v *vendor) {
 	v.t.Helper()
-	first := v.grant("u-1")
+	first := v.grant()
 	if v.p.LeadCap > 0 {
 		v.refresh(first, NotSpent) // too early
 	}
@@ -394,14 +395,14 @@ func refreshesAsItSays(v *vendor) {
 func endsAsItSays(v *vendor) {
 	v.t.Helper()
 	if v.p.IdleExpiry > 0 {
-		set := v.grant("u-1")
+		set := v.grant()
 		v.demo.Advance(v.p.IdleExpiry - time.Second)
 		set = v.refresh(set, OK)
 		v.demo.Advance(v.p.IdleExpiry)
 		v.refresh(set, Reauth)
 	}
 	if v.p.HardExpiry > 0 {
-		set := v.grant("u-1")
+		set := v.grant()
 		step := v.p.HardExpiry/4 + time.Second // four of them are too many
 		if v.p.IdleExpiry > 0 {
 			step = min(step, v.p.IdleExpiry-time.Second)
@@ -414,7 +415,7 @@ func endsAsItSays(v *vendor) {
 		v.refresh(set, Reauth)
 	}
 	if v.p.IdleExpiry == 0 && v.p.HardExpiry == 0 {
-		set := v.grant("u-1")
+		set := v.grant()
 		v.demo.Advance(10 * 365 * 24 * time.Hour)
 		v.refresh(set, OK)
 	}
@@ -422,7 +423,7 @@ func endsAsItSays(v *vendor) {
 
 func revokesAsItSays(v *vendor) {
 	v.t.Helper()
-	first, second := v.grant("u-1"), v.grant("u-1")
+	first, second := v.grant(), v.grant()
 	if introspects := v.p.introspect.url != "" && v.p.introspect.status == ""; introspects {
 		defer func() {
 			if a := v.client.Introspect(v.t.Context(), v.p, v.key(), first); a.Outcome != Reauth && v.p.Revokes() {

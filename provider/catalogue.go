@@ -20,8 +20,8 @@ type Catalogue struct {
 // Load reads the built-in catalogue and then the overrides, in order. A field that an override names replaces what was
 // there before, in the sections revoke, introspect and client field by field; null takes it back to its default.
 //
-// Secrets of the clients are read now, and again while they are used (docs/providers.md says when). The manager answers for secretsmanager:NAME; it
-// may be nil if no file uses that.
+// Secrets of the clients are read now, and again while they are used (docs/providers.md says when). The manager answers for
+// secretsmanager:NAME; it may be nil if no file uses that.
 //
 // An error names every mistake with file and line, and repeats no value. It matches what the manager's error matches.
 func Load(ctx context.Context, manager SecretsManager, overrides ...Source) (*Catalogue, error) {

@@ -87,8 +87,9 @@ func (c *Client) session(p *Provider) *session {
 }
 
 // Prepare does ahead what a call to the provider would otherwise have to do first: it fetches the issuer's metadata, if
-// there is an issuer and they are not at hand, and reads the client's credentials again if it is time to. Between a claim and its POST nothing slow may stand, so the rotator
-// calls it before it claims. The answer is OK, or what the call would have ended with.
+// there is an issuer and they are not at hand, and reads the client's credentials again if it is time to. Between a claim
+// and its POST nothing slow may stand, so the rotator calls it before it claims. The answer is OK, or what
+// the call would have ended with.
 func (c *Client) Prepare(ctx context.Context, p *Provider) Answer {
 	if !p.Enabled() {
 		return ended(Misconfigured, CodeNotEnabled)

@@ -37,6 +37,12 @@
 // Connections are kept for a second only. Within a burst that spares handshakes and ports. An older one may be closed by
 // the provider at the moment of the next POST, which then ends as Unknown for no good reason.
 //
+// # What is used of an answer
+//
+// What identifies a token set unambiguously, however it is packed or ends: one closed object with an access token, or a whole
+// form. What the protocol needs (a scheme, a code, a lifetime) is never taken from free text. A dead grant that is called so
+// where nothing of the kind is expected is [Answer.Doubted], and left to be confirmed.
+//
 // # Where requests go
 //
 // Only to URLs that the catalogue names. Events carry none, and ids that fill a template ({company}.example.com) are held
@@ -55,9 +61,11 @@
 //
 // # The catalogue
 //
-// catalogue.yaml is part of the binary: endpoints, ways to authenticate, and the policy that the rotator follows. Facts
-// that nobody has checked against the vendor's own pages are marked as unverified and read in the careful way: unknown
-// rotation is strict, unknown reach of a revocation is the whole grant. Operators override it, and add providers,
-// in files of the same form; docs/providers.md explains the fields. Client credentials come from the environment,
-// files or a secrets manager. A provider without them is known but not enabled, and is never sent anything.
+// catalogue.yaml is part of the binary: endpoints, ways to authenticate, and the policy that the rotator follows. A
+// [Fact] that somebody has checked against the vendor's own pages has a day and those pages; all others are read in the
+// careful way: unknown rotation is strict, unknown reach of a revocation is the whole grant. Operators override it, and add
+// providers, in files of the same form; docs/providers.md explains the fields, docs/catalogue.md shows the entries. A test
+// runs every entry against a provider that behaves as it says. Client credentials come from the environment, files or a
+// secrets manager, and are read again while they are used. A provider without them is known but not enabled, and is never
+// sent anything.
 package provider

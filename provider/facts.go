@@ -21,8 +21,8 @@ type Fact struct {
 // factFields are the fields that say something of the provider, in the order in which people ask. The rest is about how it is
 // shown, or the operator's own.
 var factFields = []string{
-	"rotation", "grace", "refresh_ends_access", "assumed_lifetime", "idle_expiry", "hard_expiry", "revoke", "revocation_scope", "disconnect_scope",
-	"introspect", "token_url", "auth", "lead_cap", "false_invalid_grant", "reauth_codes", "client_codes", "scheme", "regions",
+	"rotation", "grace", "refresh_ends_access", "assumed_lifetime", "idle_expiry", "hard_expiry", "revoke", "revocation_scope",
+	"disconnect_scope", "introspect", "token_url", "auth", "lead_cap", "false_invalid_grant", "reauth_codes", "client_codes", "scheme", "regions",
 }
 
 // verification is when a fact was checked, and against which of the entry's sources.

@@ -21,7 +21,8 @@ func (a *app) providersCommand() *cli.Command {
 		Name: "providers", Usage: "list the providers that the worker knows, or explain the one with ID", ArgsUsage: "[ID]",
 		Category: "Operation",
 		Description: "With ID it shows each fact of the entry, the day on which it was checked against the vendor's own pages, and those " +
-			"pages. What nobody has checked is named under \"unverified\", and read in the careful way. A provider that is not enabled has no client configured, and is never sent anything.",
+			"pages. What nobody has checked is named under \"unverified\", and read in the careful way. A provider " +
+			"that is not enabled has no client configured, and is never sent anything.",
 		Flags:        []cli.Flag{providersFlag(&flags.files), jsonFlag(&flags.json)},
 		ArgValidator: anyArguments,
 		Action: func(ctx context.Context, c *cli.Command) error {
