@@ -138,10 +138,11 @@ var (
 	errNotSent  = errors.New("nothing was sent") // so it says nothing, and the circuit's next try is still to come
 )
 
-// health tells whether the provider answered (nil), did not, or was not asked.
+// health tells whether the provider answered (nil), did not, or was not asked. What doubts a grant is an answer about that grant:
+// dead grants of some do not pause the provider for others.
 func health(a provider.Answer) error {
 	switch {
-	case a.Outcome == provider.Unknown, a.Code == provider.CodeUnreachable, a.Code == provider.CodeTLSFailed:
+	case a.Outcome == provider.Unknown && !a.Doubted, a.Code == provider.CodeUnreachable, a.Code == provider.CodeTLSFailed:
 		return errNoAnswer
 	case a.Outcome != provider.OK && a.Status == 0:
 		return errNotSent

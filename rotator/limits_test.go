@@ -53,6 +53,27 @@ func (prepared) Policy(string) (provider.Policy, bool) {
 }
 func (p prepared) Prepare(context.Context, tokenworker.Key) provider.Answer { return p.answer }
 
+func TestDeadGrantsOfSomePauseNobody(t *testing.T) {
+	r, err := New(Config{Process: "one"}, nil, overtaken{}, inClear{}, prepared{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []provider.Answer{
+		{Outcome: provider.Reauth, Code: provider.CodeInvalidGrant, Status: 400},
+		{Outcome: provider.Unknown, Code: provider.CodeGrantDoubted, Status: 400, Doubted: true},
+		{Outcome: provider.Unknown, Code: provider.CodeServerError, Status: 500, Doubted: true},
+	} {
+		for i := range 2 * tripAfter {
+			k := tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint(answer.Code, i)}
+			done, err := r.limits.enter(t.Context(), cause{key: k}, provider.Policy{})
+			if err != nil {
+				t.Fatalf("after %d answers of %s: %v", i, answer.Code, err)
+			}
+			done(answer)
+		}
+	}
+}
+
 func TestACircuitIsClosedByAnAnswerOnly(t *testing.T) {
 	k := tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: "1"}
 	plain, err := tokenworker.EncodeTokenSet(tokenworker.TokenSet{
