@@ -68,6 +68,10 @@ func (s *Subscription) Run(ctx context.Context) error {
 // leader has changed, or was cut off.
 const heartbeat = 3 * time.Second
 
+// requests is how many requests for a message are under way at once. More would withhold more from other replicas: what is
+// pulled waits here while all that may be handled at once is.
+const requests = 8
+
 // Delays after pulling has failed, doubling.
 const (
 	firstRetry = time.Second
@@ -81,22 +85,36 @@ func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
 // pull handles messages until ctx ends (nil), pulling fails, or Handle does. It returns when all it started is done.
+//
+// Each request asks for one message. Where the worker reaches the streams through an account import, nats-server 2.15 takes an
+// answer without headers and body for the last one of its request and drops the rest (client.go, processServiceImport). A
+// publisher that sends empty events would so withhold others' from the worker until their AckWait is over.
 func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) {
 	cons, err := s.JS.Consumer(ctx, s.Stream, s.Durable)
 	if err != nil {
 		return false, fmt.Errorf("looking up the consumer: %w", err)
 	}
-	// Little is pulled ahead: what waits here is withheld from other replicas, and its AckWait runs.
-	it, err := cons.Messages(jetstream.PullMaxMessages(2*s.Limit), jetstream.PullThresholdMessages(s.Limit), jetstream.PullHeartbeat(heartbeat))
-	if err != nil {
-		return false, fmt.Errorf("opening the pull: %w", err)
+	its := make([]jetstream.MessagesContext, min(requests, s.Limit))
+	stop := func() {
+		for _, it := range its {
+			if it != nil {
+				it.Stop()
+			}
+		}
 	}
-	defer it.Stop()
+	defer stop()
+	for i := range its {
+		if its[i], err = cons.Messages(jetstream.PullMaxMessages(1), jetstream.PullHeartbeat(heartbeat)); err != nil {
+			return false, fmt.Errorf("opening the pull: %w", err)
+		}
+	}
 	defer context.AfterFunc(ctx, func() {
-		if s.JS.Conn().IsConnected() {
+		if !s.JS.Conn().IsConnected() {
+			stop() // what was pulled could not be acknowledged
+			return
+		}
+		for _, it := range its {
 			it.Drain()
-		} else {
-			it.Stop() // what was pulled could not be acknowledged
 		}
 	})()
 
@@ -106,43 +124,77 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	defer beating.Wait()
 	defer endBeats()
 
-	var (
-		handling sync.WaitGroup
-		started  int
-		pulls    = make(chan jetstream.Msg)
-		first    sync.Once
-		failed   error
-	)
-	fail := func(err error) { first.Do(func() { failed = err; it.Stop() }) }
-	for {
-		msg, nextErr := it.Next()
-		if nextErr != nil {
-			err = nextErr
-			break
-		}
-		pulled = true
-		s.inFlight.add(msg)
-		select {
-		case pulls <- msg: // to one that has nothing to do
-			continue
-		default:
-		}
-		if started == s.Limit {
-			pulls <- msg
-			continue
-		}
-		started++
-		handling.Go(func() { s.handle(work, msg, pulls, fail) })
+	p := pool{limit: s.Limit, pulls: make(chan jetstream.Msg)}
+	p.work = func(msg jetstream.Msg) {
+		s.handle(work, msg, p.pulls, func(err error) { p.fail(&fatalError{err}); stop() })
 	}
-	close(pulls)
-	handling.Wait()
-	if failed != nil {
-		return pulled, &fatalError{failed}
+	var pulling sync.WaitGroup
+	for _, it := range its {
+		pulling.Go(func() {
+			for {
+				msg, err := it.Next()
+				if err != nil {
+					p.fail(err)
+					if ctx.Err() == nil {
+						stop()
+					}
+					return
+				}
+				s.inFlight.add(msg)
+				p.give(msg)
+			}
+		})
 	}
-	if ctx.Err() != nil {
-		return pulled, nil
+	pulling.Wait()
+	close(p.pulls)
+	p.handling.Wait()
+	var fatal *fatalError
+	if ctx.Err() != nil && !errors.As(p.failed, &fatal) {
+		return p.started > 0, nil
 	}
-	return pulled, err
+	return p.started > 0, p.failed
+}
+
+// pool is the goroutines that handle what is pulled: as many as were ever busy at once, up to the limit.
+type pool struct {
+	limit int
+	work  func(jetstream.Msg) // handles the message, and then what comes by pulls until that is closed
+	pulls chan jetstream.Msg
+
+	handling sync.WaitGroup
+	mu       sync.Mutex
+	started  int
+	failed   error // what ended pulling first, or what Handle returned first, which counts more
+}
+
+// give hands a message to a goroutine that has nothing to do, or to a new one, and waits when there may be no more.
+func (p *pool) give(msg jetstream.Msg) {
+	select {
+	case p.pulls <- msg:
+		return
+	default:
+	}
+	p.mu.Lock()
+	more := p.started < p.limit
+	if more {
+		p.started++
+	}
+	p.mu.Unlock()
+	if more {
+		p.handling.Go(func() { p.work(msg) })
+		return
+	}
+	p.pulls <- msg
+}
+
+// fail notes why pulling ends.
+func (p *pool) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var fatal *fatalError
+	if p.failed == nil || errors.As(err, &fatal) && !errors.As(p.failed, &fatal) {
+		p.failed = err
+	}
 }
 
 // handle handles a message and then, one after the other, others of those pulled. The goroutine stays for them, because its stack
