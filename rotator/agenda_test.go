@@ -80,7 +80,7 @@ func live(t *testing.T, store *embedded.Store, p *shortLived, n int, life time.D
 	synctest.Wait()
 	for i := range n {
 		acquireIn(t, r, store, p, tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint(i)})
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // in the bubble's time
 	}
 	for ctx.Err() == nil {
 		if _, err := r.Sweep(ctx, "demo", 0); err != nil && ctx.Err() == nil {
@@ -105,7 +105,7 @@ func acquireIn(t *testing.T, r *Rotator, store *embedded.Store, p *shortLived, k
 	due := DueAfter(policy, k, now, set)
 	_, err = store.Acquire(t.Context(), &tokenworker.Acquisition{
 		Event: tokenworker.Event{
-			Key: k, Stamp: tokenworker.Stamp{Epoch: 1, Sequence: uint64(now.UnixNano())}, Entered: now, //nolint:gosec // G115: after 1970
+			Key: k, Stamp: tokenworker.Stamp{Epoch: 1, Sequence: uint64(now.UnixNano())}, Entered: now,
 			ID: tokenworker.NewEventID("test", k.String()+now.String(), now),
 		},
 		Sealed: plain, Details: set.Details(), DueAt: due,
@@ -127,7 +127,7 @@ func inBubble(t *testing.T, test func(*testing.T, *embedded.Store)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer store.Close() //nolint:errcheck // its directory goes too
+		defer store.Close()
 		test(t, store)
 	})
 }
@@ -222,7 +222,7 @@ func TestAnAgendaIsBoundedAndKeepsProvidersApart(t *testing.T) {
 		if got := len(a.lines["slow"].waiting); got != agendaRoom {
 			t.Errorf("%d appointments, want %d", got, agendaRoom)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // in the bubble's time
 		synctest.Wait()
 		mu.Lock()
 		if looked["slow"] != concurrency || looked["quick"] != 1 {

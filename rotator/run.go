@@ -16,9 +16,9 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// Run sweeps at its start and at every tick, looks at what falls due in between, handles the sweep jobs and the rescue stream, and announces what could not be announced at
-// once, until ctx ends. Then it waits for what is under way: a request that was sent is answered and saved, within the
-// grace.
+// Run sweeps at its start and at every tick, looks at what falls due in between, handles the sweep jobs and the rescue stream,
+// and announces what could not be announced at once, until ctx ends. Then it waits for what is under
+// way: a request that was sent is answered and saved, within the grace.
 func (r *Rotator) Run(ctx context.Context) error {
 	// Also for answers to others' calls of Do, which may be under way when Run has returned.
 	context.AfterFunc(ctx, func() { time.AfterFunc(r.cfg.Grace, r.stopSaving) })

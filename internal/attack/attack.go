@@ -32,7 +32,7 @@ type attack struct {
 // promises lists what is attacked so far. A promise without an attack is not in it, so that none looks kept for want of
 // trying.
 func promises() []promise {
-	return []promise{p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, auditTrail, erasure, rewrapping, siblings, tenants, epochs, borrowedRights}
+	return []promise{p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, auditTrail, erasure, rewrapping, siblings, tenants, epochs, borrowedRights, clocks}
 }
 
 // env is what an attack works with.

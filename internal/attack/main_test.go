@@ -121,7 +121,7 @@ func TestPromisesWithoutAnAttackAreNotListed(t *testing.T) {
 		}
 		names = append(names, p.name)
 	}
-	if got := strings.Join(names, " "); got != "P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 audit erase rewrap siblings tenants epoch" {
+	if got := strings.Join(names, " "); got != "P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 audit erase rewrap siblings tenants epoch rights clocks" {
 		t.Errorf("attacked are %s", got)
 	}
 }

@@ -101,5 +101,8 @@ func (n *NATS) Start(ctx context.Context) error {
 	})
 }
 
+// Become makes it another program from its next start on, with more environment.
+func (n *NATS) Become(path string, env ...string) { n.program.Path, n.program.Env = path, env }
+
 // Kill kills it.
 func (n *NATS) Kill() { n.process.Kill() }

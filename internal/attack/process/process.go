@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -128,8 +129,11 @@ func Run(ctx context.Context, p Program, stdin []byte) (Output, error) {
 }
 
 // Build compiles a main package into the file at path.
-func Build(ctx context.Context, path, pkg string) error {
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput()
+func Build(ctx context.Context, path, pkg string) error { return build(ctx, path, pkg) }
+
+func build(ctx context.Context, path, pkg string, flags ...string) error {
+	args := slices.Concat([]string{"build", "-o", path}, flags, []string{pkg})
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}
