@@ -124,9 +124,7 @@ func entryOf(n events.Notice) (tokenworker.AuditEntry, bool) {
 		e.Action, e.Outcome, e.Reason = tokenworker.AuditRevoke, tokenworker.AuditFailed, data.Code
 	case events.Erased:
 		e.Action, e.Reason = tokenworker.AuditErase, data.Reason
-	case events.Dropped:
-		e.Action, e.Outcome, e.Reason = tokenworker.AuditWrite, tokenworker.AuditRefused, data.Code
-	case events.Rejected:
+	case events.Rejected, events.Dropped:
 		e.Action, e.Outcome, e.Reason = requested(data.Request), tokenworker.AuditRefused, data.Code
 	default:
 		return tokenworker.AuditEntry{}, false

@@ -309,7 +309,9 @@ func TestWhatIsAnnouncedIsOnRecord(t *testing.T) {
 		{attempt(events.Revoked, ""), "revoke done tokenworker disconnected 1/7 2"},
 		{attempt(events.RevokeFailed, "unsupported"), "revoke failed tokenworker unsupported 1/7 2"},
 		{events.RejectedData{Cause: cause, Request: events.Acquired, Code: events.CodeTooOld}, "write refused crm too_old 1/7 0"},
-		{events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken}, "write refused crm reused_refresh_token 1/7 0"},
+		{events.DroppedData{Cause: cause, Request: events.Acquired, Code: events.ReusedRefreshToken}, "write refused crm reused_refresh_token 1/7 0"},
+		{events.DroppedData{Cause: events.Cause{Epoch: 1, Sequence: 9}, Request: events.Refresh, Code: events.RefreshBackingOff},
+			"refresh refused tokenworker backing_off 1/9 0"},
 		{events.RejectedData{Cause: events.Cause{Epoch: 1, Sequence: 8}, Request: events.Disconnect, Code: events.CodeNotJSON},
 			"disconnect refused tokenworker not_json 1/8 0"},
 	} {

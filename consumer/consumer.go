@@ -37,10 +37,10 @@ type Store interface {
 
 // Refresher refreshes connections.
 type Refresher interface {
-	// Ask meets a request to refresh a connection now, and says in a fixed word what came of it. What the provider answers is
-	// recorded and announced. It does not wait for a provider that is busy or down: the connection is then due before Ask
-	// returns. The error says that one of the worker's own services failed.
-	Ask(ctx context.Context, k tokenworker.Key) (outcome string, err error)
+	// Ask meets a request to refresh a connection now. What the provider answers is recorded and announced; where it was not
+	// asked, Ask returns why, as a code of a dropped event. It does not wait for a provider that is busy or down: the
+	// connection is then due before Ask returns. The error says that one of the worker's own services failed.
+	Ask(ctx context.Context, k tokenworker.Key) (dropped string, err error)
 
 	// SiblingsUntil is when the index will show all of a company's connections that are stored by now, where the provider ends
 	// them all with one; zero elsewhere.

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,8 +143,11 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		if err != nil {
 			return err
 		}
-		w.handled(ctx, d, e, outcome)
-		return nil
+		w.handled(ctx, d, e, cmp.Or(outcome, "done"))
+		if outcome == "" {
+			return nil
+		}
+		return w.tell(ctx, e.Key, events.DroppedData{Cause: cause, Request: e.Kind, Code: outcome})
 	case e.Kind == events.Erase && w.cfg.Eraser == nil: // parked before, or replayed
 		return errNoEraser
 	case e.Kind == events.Erase:
@@ -201,7 +205,7 @@ func (w *Worker) conclude(
 func (w *Worker) drop(ctx context.Context, ev tokenworker.Event, cause events.Cause) error {
 	w.cfg.Logger.WarnContext(ctx, "an acquired set is dropped: its refresh token may be spent", slog.String("key", ev.Key.String()),
 		slog.String("stamp", ev.Stamp.String()), slog.String("code", events.ReusedRefreshToken))
-	return w.tell(ctx, ev.Key, events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken})
+	return w.tell(ctx, ev.Key, events.DroppedData{Cause: cause, Request: events.Acquired, Code: events.ReusedRefreshToken})
 }
 
 // handled counts what an event has come to.

@@ -160,7 +160,7 @@ func TestNoticesHaveTheirGoldenForm(t *testing.T) {
 		}, readAs[events.ErasedData]},
 		{"rejected", key("acme", "finch"), events.Rejected,
 			events.RejectedData{Cause: events.Cause{Epoch: 1, Sequence: 43}, Request: events.Acquired, Code: events.CodeSealBroken}, readAs[events.RejectedData]},
-		{"dropped", acme, events.Dropped, events.DroppedData{Cause: cause, Code: events.ReusedRefreshToken}, readAs[events.DroppedData]},
+		{"dropped", acme, events.Dropped, events.DroppedData{Cause: cause, Request: events.Acquired, Code: events.ReusedRefreshToken}, readAs[events.DroppedData]},
 	}
 	for kind, code := range map[events.Kind]string{
 		events.Refreshed: "", events.RefreshFailed: "rate_limited", events.ReauthRequired: "invalid_grant", events.Recovered: "",

@@ -26,7 +26,7 @@ const (
 	RevokeFailed   Kind = "revoke_failed"   // the provider could not be brought to confirm it
 	Erased         Kind = "erased"          // all data is gone
 	Rejected       Kind = "rejected"        // an event was refused and lies in the dead letters
-	Dropped        Kind = "dropped"         // an acquired set was not stored: its refresh token may be spent
+	Dropped        Kind = "dropped"         // a request was not met, and why: an acquired set not stored, a connection not refreshed
 )
 
 // requests and notices list every kind, in the order of the contract document.

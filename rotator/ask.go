@@ -7,16 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenworker/tokenworker"
-)
-
-// What comes of a request to refresh a connection, in fixed words for logs and metrics.
-const (
-	askedDone     = "done"          // the provider was asked; the outcome is announced
-	askedDue      = "due"           // its provider is busy or paused: the connection is due, and a sweep refreshes it
-	askedUnderWay = "under_way"     // another attempt holds it, or is unresolved
-	askedLately   = "lately"        // it was refreshed, or its provider asked about it, within askAgain
-	askedBackOff  = "backing_off"   // it failed, and its next try is due later
-	askedNot      = "not_connected" // there is nothing to refresh
+	"github.com/tokenworker/tokenworker/events"
 )
 
 const (
@@ -31,52 +22,57 @@ const (
 	postponeWithin = 5 * time.Second
 )
 
-// Ask meets a request to refresh a connection although it is not due, and says what came of it. Like [Rotator.Replace] it
+// Ask meets a request to refresh a connection although it is not due. It returns why it did not ask the provider, a code of a
+// dropped event, or nothing where the provider was asked: that outcome is announced. Like [Rotator.Replace] it
 // asks the provider once, however many ask here, and leaves alone what has failed until its next try is due: back-off and
 // Retry-After are never anticipated. It does not wait for a provider that is busy or paused: the connection is then made due,
 // and refreshed by a sweep. The error says that one of the worker's own services failed.
-func (r *Rotator) Ask(ctx context.Context, k tokenworker.Key) (outcome string, err error) {
+func (r *Rotator) Ask(ctx context.Context, k tokenworker.Key) (dropped string, err error) {
 	rec, err := r.store.Get(ctx, k)
 	now := r.cfg.Now()
 	switch {
 	case errors.Is(err, tokenworker.ErrNotFound):
-		return askedNot, nil
+		return events.NotConnected, nil
 	case err != nil:
 		return "", err
 	case rec.Status != tokenworker.Active:
-		return askedNot, nil
+		return events.NotConnected, nil
 	case rec.Failures > 0 && now.Before(rec.DueAt):
-		return askedBackOff, nil
-	case rec.Claim != nil && now.Before(rec.Claim.Until):
-		return askedUnderWay, nil
+		return events.RefreshBackingOff, nil
 	case now.Sub(rec.RefreshedAt) < askAgain:
-		return askedLately, nil
+		return events.RefreshedLately, nil
 	}
 	policy, enabled := r.providers.Policy(k.ProviderID)
+	if step, _ := plan(&rec, policy, r.terms(), now, true); step == wait {
+		return events.RefreshUnderWay, nil
+	}
 	if enabled {
 		at := r.limits.of(k.ProviderID, policy)
 		if at.isBusy() {
-			return askedDue, r.makeDue(ctx, rec)
+			return events.RefreshDeferred, r.makeDue(ctx, rec)
 		}
 		select {
 		case at.asked <- struct{}{}:
 			defer func() { <-at.asked }()
 		default:
-			return askedDue, r.makeDue(ctx, rec)
+			return events.RefreshDeferred, r.makeDue(ctx, rec)
 		}
 		if !r.asked.allow(k, now) {
-			return askedLately, nil
+			return events.RefreshedLately, nil
 		}
 	}
 	err = r.do(ctx, rec, true)
 	if errors.Is(err, errPaused) || errors.Is(err, context.DeadlineExceeded) {
-		return askedDue, r.makeDue(ctx, rec)
+		return events.RefreshDeferred, r.makeDue(ctx, rec)
 	}
 	if err != nil {
 		r.asked.forget(k) // the request comes again
 		return "", err
 	}
-	return askedDone, nil
+	if !enabled {
+		return events.RefreshNotEnabled, nil
+	}
+	return "", nil
 }
 
 // makeDue makes a connection due that is asked to be refreshed and cannot be at once.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/demoprovider"
+	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/rotator"
 )
 
@@ -22,16 +23,16 @@ func TestRequestsToRefreshSpendOneRotationInHalfAMinute(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{}, strictSettings)
 	rots := []*rotator.Rotator{r.rotator("p1"), r.rotator("p2")}
 	r.acquire(conn)
-	if got := r.asked(rots[0], conn); got != "done" {
+	if got := r.asked(rots[0], conn); got != "" {
 		t.Fatalf("the first request came to %q", got)
 	}
 	for i := range 100 {
-		if got := r.asked(rots[i%2], conn); got != "lately" {
+		if got := r.asked(rots[i%2], conn); got != events.RefreshedLately {
 			t.Fatalf("request %d came to %q", i, got)
 		}
 	}
 	r.advance(31 * time.Second)
-	if got := r.asked(rots[1], conn); got != "done" {
+	if got := r.asked(rots[1], conn); got != "" {
 		t.Errorf("half a minute later a request came to %q", got)
 	}
 	if rec, posts := r.get(conn), r.server.Totals().Posts; posts != 2 || rec.Generation != 2 {
@@ -44,12 +45,12 @@ func TestRequestsToRefreshWaitAsLongAsTheProviderSays(t *testing.T) {
 	rot := r.rotator("p1")
 	r.acquire(conn)
 	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.RateLimited, RetryAfter: 20 * time.Minute}))
-	if got := r.asked(rot, conn); got != "done" {
+	if got := r.asked(rot, conn); got != "" {
 		t.Fatalf("the first request came to %q", got)
 	}
 	for range 100 {
 		r.advance(5 * time.Second)
-		if got := r.asked(rot, conn); got != "backing_off" {
+		if got := r.asked(rot, conn); got != events.RefreshBackingOff {
 			t.Fatalf("a request came to %q", got)
 		}
 	}
@@ -57,7 +58,7 @@ func TestRequestsToRefreshWaitAsLongAsTheProviderSays(t *testing.T) {
 		t.Errorf("%d posts during the wait that the provider asked for", posts)
 	}
 	r.advance(12 * time.Minute)
-	if got := r.asked(rot, conn); got != "done" {
+	if got := r.asked(rot, conn); got != "" {
 		t.Errorf("after the wait a request came to %q", got)
 	}
 }
@@ -73,7 +74,7 @@ func TestARequestToRefreshMakesTheConnectionDueWhileItsProviderIsDown(t *testing
 		r.asked(rot, k)
 	}
 	posts, was := r.server.Totals().Posts, r.get(conn)
-	if got := r.asked(rot, conn); got != "due" {
+	if got := r.asked(rot, conn); got != events.RefreshDeferred {
 		t.Fatalf("the request came to %q", got)
 	}
 	rec := r.get(conn)
@@ -107,7 +108,7 @@ func TestARequestToRefreshDoesNotWaitForAProviderThatHangs(t *testing.T) {
 	}
 	r.eventually("the provider hangs", func() bool { return r.server.Totals().Posts == held })
 	for i := range 10 { // while those two hang
-		if got := r.asked(rot, key(held+i)); got != "due" {
+		if got := r.asked(rot, key(held+i)); got != events.RefreshDeferred {
 			t.Errorf("a request came to %q", got)
 		}
 		if rec := r.get(key(held + i)); rec.DueAt.After(r.clock.Now()) {
@@ -115,7 +116,7 @@ func TestARequestToRefreshDoesNotWaitForAProviderThatHangs(t *testing.T) {
 		}
 	}
 	for range held {
-		if got := <-ended; got != "done" {
+		if got := <-ended; got != "" {
 			t.Errorf("a request that had its turn came to %q", got)
 		}
 	}

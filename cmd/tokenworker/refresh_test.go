@@ -58,7 +58,10 @@ func TestOnePassLooksAtWhatIsDueAlone(t *testing.T) {
 	p.must(`{"access_token":"a","refresh_token":"r","expires_in":3600}`, "publish", "acquired", connection, "--wait")
 	p.must("", "publish", "acquired", granting, "--demo-grant", "--wait")
 	expectFields(t, object(t, p.must("", "refresh", "--due", "--json")), map[string]any{"looked": 0})
-	expectFields(t, object(t, p.must("", "refresh", connection, "--wait", "--json")), map[string]any{"outcome": "without_effect"})
+	r := p.run("", "refresh", connection, "--wait", "--json")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "not_enabled") {
+		t.Errorf("a provider without a client: %+v", r)
+	}
 	expectFields(t, object(t, p.must("", "inspect", connection, "--json")), map[string]any{"failure_code": "not_enabled"})
 }
 

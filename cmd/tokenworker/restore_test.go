@@ -68,8 +68,10 @@ func TestAnOlderCopyOfTheStoreIsBroughtUpToWhatIsOnRecord(t *testing.T) {
 
 	p.startDev()
 	// Nobody knows whether its refresh token is spent; while its access token lives, it is not posted.
-	asked := p.must("", "refresh", "acme:demo:stays", "--wait", "--json")
-	expectFields(t, object(t, asked), map[string]any{"outcome": "without_effect"})
+	asked := p.run("", "refresh", "acme:demo:stays", "--wait", "--json")
+	if asked.code != exitFailed || !strings.Contains(asked.stderr, "under_way") {
+		t.Errorf("a request beside an attempt that is not resolved: %+v", asked)
+	}
 	stays := object(t, p.must("", "inspect", "acme:demo:stays", "--json"))
 	expectFields(t, stays, map[string]any{"status": "active", "generation": 0, "spent_remembered": 1})
 	if stays["claim_until"] == nil || stays["failures"] != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tokenworker/tokenworker"
-	"github.com/tokenworker/tokenworker/client"
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/events"
 )
@@ -165,7 +164,7 @@ func (s *story) loseAnswer(ctx context.Context) (string, error) {
 	if err := s.ask(ctx, s.lost, events.RefreshFailed, events.NewRefresh); err != nil {
 		return "", err
 	}
-	if err := s.ask(ctx, s.lost, events.Kind(client.WithoutEffect), events.NewRefresh); err != nil {
+	if err := s.ask(ctx, s.lost, events.Dropped, events.NewRefresh); err != nil {
 		return "", err
 	}
 	f, err := s.ledger(s.lost)
