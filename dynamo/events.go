@@ -36,7 +36,8 @@ func (t *Table) Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenw
 	c := newChange(encode(&first, at.dueShard(t.shards)), attempt)
 	c.write(fieldStatus, fieldEpoch, fieldSequence, fieldGeneration, fieldEntered, fieldAcquired, fieldRefreshed, fieldRemove,
 		fieldSealed, fieldExpires, fieldGrantExpires, fieldScope, fieldSubject, fieldIssuer, fieldSubjectHash,
-		fieldProviderConnID, fieldConsent, fieldClaim, fieldRotated, fieldFailures, fieldFailureCode, fieldWarned, fieldDue, fieldDueShard)
+		fieldProviderConnID, fieldConsent, fieldRefreshable, fieldClaim, fieldRotated, fieldFailures, fieldFailureCode, fieldWarned,
+		fieldDue, fieldDueShard)
 	if a.Retain > 0 {
 		c.write(fieldRetained)
 		if c.beside, err = t.retains(ctx, at, nil, &first); err != nil {
