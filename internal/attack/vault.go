@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -123,7 +124,7 @@ func openDynamoDBVault(ctx context.Context) (*vault, error) {
 	return &vault{table, service, dynamoRows{dynamodb.NewFromConfig(c.direct), c.tables[0]}, c.close}, nil
 }
 
-// dynamoRows are the items of the table. The sealed set is a list of one.
+// dynamoRows are the items of the table. The sealed set is a list of one, in which the fingerprint of its token comes first.
 type dynamoRows struct {
 	db    *dynamodb.Client
 	table string
@@ -147,18 +148,28 @@ func (d dynamoRows) load(ctx context.Context, k tokenworker.Key) (row, error) {
 	if err != nil {
 		return row{}, fmt.Errorf("reading an item: %w", err)
 	}
-	list, ok := out.Item[sealedAttribute].(*types.AttributeValueMemberL)
-	if !ok || len(list.Value) != 1 {
-		return row{}, errItem
-	}
-	sealed, ok := list.Value[0].(*types.AttributeValueMemberB)
-	if !ok {
-		return row{}, errItem
+	_, sealed, err := cutFingerprint(out.Item)
+	if err != nil {
+		return row{}, err
 	}
 	for name := range itemKey(k) {
 		delete(out.Item, name)
 	}
-	return row{sealed.Value, out.Item}, nil
+	return row{sealed, out.Item}, nil
+}
+
+// cutFingerprint returns what an item holds as its sealed set, in its two parts.
+func cutFingerprint(item attributes) (fingerprint, sealed []byte, err error) {
+	list, ok := item[sealedAttribute].(*types.AttributeValueMemberL)
+	if !ok || len(list.Value) != 1 {
+		return nil, nil, errItem
+	}
+	both, ok := list.Value[0].(*types.AttributeValueMemberB)
+	const length = len(tokenworker.Fingerprint{})
+	if !ok || len(both.Value) < length {
+		return nil, nil, errItem
+	}
+	return both.Value[:length], both.Value[length:], nil
 }
 
 func (d dynamoRows) save(ctx context.Context, k tokenworker.Key, r row) error {
@@ -167,9 +178,13 @@ func (d dynamoRows) save(ctx context.Context, k tokenworker.Key, r row) error {
 	if !ok {
 		return errItem
 	}
+	fingerprint, _, err := cutFingerprint(rest)
+	if err != nil {
+		return err
+	}
 	maps.Copy(item, rest)
 	item[sealedAttribute] = &types.AttributeValueMemberL{
-		Value: []types.AttributeValue{&types.AttributeValueMemberB{Value: r.sealed}},
+		Value: []types.AttributeValue{&types.AttributeValueMemberB{Value: slices.Concat(fingerprint, r.sealed)}},
 	}
 	if _, err := d.db.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(d.table), Item: item}); err != nil {
 		return fmt.Errorf("writing an item: %w", err)
