@@ -30,7 +30,7 @@ func TestTheDemoLeavesADirectoryThatDevRunsOn(t *testing.T) {
 	for _, r := range objects(t, p.must("", "list", "--org", "acme", "--json")) {
 		statuses[r["status"]]++
 	}
-	if want := (map[any]int{"disconnecting": 1, "disconnected": 2}); !maps.Equal(statuses, want) {
+	if want := (map[any]int{"disconnecting": 1, "disconnected": 4}); !maps.Equal(statuses, want) {
 		t.Errorf("the connections are %v, want %v", statuses, want)
 	}
 }

@@ -16,12 +16,13 @@ func TestAConnectionOfTheDemoProviderIsRefreshedOnRequestAndRevoked(t *testing.T
 	proc := p.startDev("--log-level", "debug")
 	expectFields(t, object(t, p.must("", "publish", "acquired", granting, "--demo-grant", "--wait", "--json")),
 		map[string]any{"outcome": "stored"})
-	for generation := range 2 {
-		out := object(t, p.must("", "refresh", granting, "--wait", "--json"))
-		expectFields(t, out, map[string]any{"subject": "tokens.v1.refresh.acme.demo.company-1", "outcome": "refreshed"})
-		expectFields(t, object(t, p.must("", "inspect", granting, "--json")),
-			map[string]any{"status": "active", "generation": generation + 1})
+	out := object(t, p.must("", "refresh", granting, "--wait", "--json"))
+	expectFields(t, out, map[string]any{"subject": "tokens.v1.refresh.acme.demo.company-1", "outcome": "refreshed"})
+	again := p.run("", "refresh", granting, "--wait", "--json")
+	if again.code != exitFailed || !strings.Contains(again.stderr, "refreshed_lately") {
+		t.Errorf("a second request at once: %+v", again)
 	}
+	expectFields(t, object(t, p.must("", "inspect", granting, "--json")), map[string]any{"status": "active", "generation": 1})
 	if listed := p.must("", "list", "--org", "acme"); !strings.Contains(listed, "REFRESHED") {
 		t.Errorf("list does not say when: %s", listed)
 	}

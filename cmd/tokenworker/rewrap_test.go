@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/tokenworker/tokenworker/events"
 	"github.com/tokenworker/tokenworker/internal/natstest"
 	"github.com/tokenworker/tokenworker/localstack"
 	"github.com/tokenworker/tokenworker/streams"
@@ -53,7 +56,10 @@ func TestADeploymentMovesToAnotherKMSKeyWhileItWorks(t *testing.T) {
 	}
 
 	js := natstest.ConnectTo(t, server)
-	ack, err := js.Publish(t.Context(), "tokens.v1.rescue.acme.gusto.company-1", []byte("an answer that no store took"))
+	waiting := nats.NewMsg("tokens.v1.rescue.acme.gusto.company-1")
+	waiting.Header.Set(events.StampHeader, "1/1")
+	waiting.Data = []byte("a set that another version has kept there")
+	ack, err := js.PublishMsg(t.Context(), waiting)
 	if err != nil {
 		t.Fatal(err)
 	}

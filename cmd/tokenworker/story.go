@@ -17,7 +17,7 @@ import (
 	"github.com/tokenworker/tokenworker/events"
 )
 
-// story is the demo's: one connection from its first token to its end, with all that goes wrong on the way, and two at
+// story is the demo's: one connection from its first token to its end, with all that goes wrong on the way, and four at
 // the demo provider.
 type story struct {
 	dir string
@@ -33,8 +33,9 @@ type story struct {
 
 	first, second events.Message // the acquired events that are good
 	newest        tokenworker.TokenSet
-	rotated, lost *granted         // of the demo provider
 	letters       []events.Message // dead letters of events in clear, older than the second
+
+	due, asked, lost, dead *granted // of the demo provider
 }
 
 func newStory(dir string) (*story, error) {
