@@ -138,6 +138,29 @@ func TestSetsThatCannotBeRefreshed(t *testing.T) {
 	}
 }
 
+func TestASetIsHastenedUnlessItIsDueByItself(t *testing.T) {
+	type edits = []func(*tokenworker.Record)
+	of5 := tokenworker.Fence{Stamp: stamp(5)}
+	checked := noon.Add(time.Hour) // by then what was disconnected before has been checked
+	hasten := tokenworker.Hastening(of5, noon, checked)
+	for _, tc := range []verdictCase{
+		{"it is due at once", holding(5, dueAt(later)), hasten, tokenworker.Applied, edits{dueAt(noon)}},
+		{"one that is never due by itself is, too", holding(5, dueAt(time.Time{})), hasten, tokenworker.Applied, edits{dueAt(noon)}},
+		{"one that is due before stays so", holding(5, dueAt(noon.Add(-time.Hour))), hasten, tokenworker.Applied, nil},
+		{"a disconnect that was checked long ago holds up nothing", holding(5, lastDisconnect(3), dueAt(later)), hasten, tokenworker.Applied, edits{dueAt(noon)}},
+		{"one that is to be checked after a disconnect is", holding(5, lastDisconnect(3), dueAt(checked)), hasten, tokenworker.Stale, nil},
+		{"back-off is kept", holding(5, failedBefore, dueAt(later)), hasten, tokenworker.Stale, nil},
+		{"one that an attempt holds is due when that is settled", holding(5, claimed(1), dueAt(later)), hasten, tokenworker.Stale, nil},
+		{"a newer set is not meant", holding(6, dueAt(later)), hasten, tokenworker.Stale, nil},
+		{"a dead grant, which is not due, does not become due", holding(5, reauthRequired, dueAt(time.Time{})), hasten, tokenworker.Stale, nil},
+		{"nothing becomes due that is not there", nil, hasten, tokenworker.Stale, nil},
+		{"a row that a disconnect has ended stays as it is", revoking(5), hasten, tokenworker.Stale, nil},
+		{"and so does its tombstone", tombstone(5), hasten, tokenworker.Stale, nil},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+}
+
 func TestAnnounced(t *testing.T) {
 	type edits = []func(*tokenworker.Record)
 	announced := tokenworker.Announced(tokenworker.AttemptID{9}, tokenworker.AttemptID{8})

@@ -240,3 +240,36 @@ func TestSettledMessagesThatCameBackAreTold(t *testing.T) {
 		t.Errorf("it says %+v", fs)
 	}
 }
+
+// shiftedLeaders are streams whose leaders have another time than this machine. A server in this process has no clock of its own.
+type shiftedLeaders struct {
+	jetstream.JetStream
+	by time.Duration
+}
+
+func (s shiftedLeaders) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := s.JetStream.Stream(ctx, name)
+	if err == nil {
+		info := stream.CachedInfo()
+		info.TimeStamp = info.TimeStamp.Add(s.by)
+	}
+	return stream, err //nolint:wrapcheck // it stands in for the server
+}
+
+func TestALeaderWhoseClockIsOffIsTold(t *testing.T) {
+	js := natstest.Connect(t)
+	if err := streams.Setup(t.Context(), js, 1, func(context.Context) (uint64, error) { return 1, nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		by   time.Duration
+		want level
+	}{
+		{0, ok}, {time.Hour, bad}, {-time.Hour, bad}, {4 * time.Minute, warn},
+	} {
+		fs := examineLeaders(t.Context(), shiftedLeaders{js, test.by})
+		if len(fs) != 1 || fs[0].Level != test.want || !strings.Contains(fs[0].What, "NATS server "+js.Conn().ConnectedServerName()) {
+			t.Errorf("of one server that leads all streams, %s off, it says %+v", test.by, fs)
+		}
+	}
+}
