@@ -20,7 +20,7 @@ func TestAWorkerThatHoldsAnotherEpochIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // its directory goes too
+	defer db.Close()
 	if err := streams.Setup(t.Context(), js, 1, db.TakeEpoch); err != nil {
 		t.Fatal(err)
 	}
