@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -119,5 +120,26 @@ func TestARequestToRefreshDoesNotWaitForAProviderThatHangs(t *testing.T) {
 		if got := <-ended; got != "" {
 			t.Errorf("a request that had its turn came to %q", got)
 		}
+	}
+}
+
+// The provider's rate leaves no room for the request within the time that its handler has.
+func TestRequestsToRefreshDoNotWaitForARateThatIsSlowerThanTheyMay(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings+"    rate_limit: 0.001\n")
+	second := tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: "2"}
+	r.acquire(conn)
+	r.acquire(second)
+	rot := r.rotator("p1")
+	if got := r.asked(rot, conn); got != "" {
+		t.Fatalf("the first request came to %q", got)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	got, err := rot.Ask(ctx, second)
+	if err != nil || got != events.RefreshDeferred {
+		t.Errorf("the second request came to %q, error %v", got, err)
+	}
+	if due := r.get(second).DueAt; due.After(r.clock.Now()) {
+		t.Errorf("the connection is due %s from now", due.Sub(r.clock.Now()))
 	}
 }

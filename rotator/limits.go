@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -106,7 +107,7 @@ func (l *limit) isBusy() bool {
 }
 
 // enter waits for a turn at the provider. The caller says how the request ended by done; the zero Answer says that none was
-// sent. It fails with errPaused, or when ctx ends.
+// sent. It fails with errPaused, or with ctx's error when that ends, or would before the turn comes.
 func (l *limits) enter(ctx context.Context, what cause, p provider.Policy) (done func(provider.Answer), err error) {
 	li := l.of(what.key.ProviderID, p)
 	select {
@@ -115,9 +116,9 @@ func (l *limits) enter(ctx context.Context, what cause, p provider.Policy) (done
 		return nil, ctx.Err()
 	}
 	leave := func() { <-li.slots }
-	if err := li.rate.Wait(ctx); err != nil {
+	if li.rate.Wait(ctx) != nil {
 		leave()
-		return nil, err
+		return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded)
 	}
 	report, err := li.circuit.Allow()
 	if err != nil {
