@@ -36,10 +36,10 @@ func (r *Rotator) claim(
 }
 
 // Over reports whether an attempt at a refresh token has ended for good: no process holds it any more, and no answer of it waits
-// in the rescue stream.
+// in the rescue stream. A worker whose clock is off cannot tell (JudgeNear).
 func (r *Rotator) Over(ctx context.Context, k tokenworker.Key, a tokenworker.Attempt) (bool, error) {
 	policy, _ := r.providers.Policy(k.ProviderID)
-	if r.cfg.Now().Before(r.terms().settled(a.Until, policy)) {
+	if r.store.ClockOff() > r.terms().judge() || r.cfg.Now().Before(r.terms().settled(a.Until, policy)) {
 		return false, nil
 	}
 	waits, err := r.rescue.has(ctx, k, func(f *tokenworker.Refresh, _ string) bool { return f == nil || f.Attempt == a.ID })

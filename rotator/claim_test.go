@@ -92,6 +92,25 @@ func TestTheClaimThatALastResortHasTakenOverStandsAgain(t *testing.T) {
 	}
 }
 
+// A store that is away for some seconds after the answer is no reason to count what was refused as unresolved.
+func TestARefusedRequestIsGivenBackWhenTheStoreIsThereAgain(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{}, strictSettings)
+	r.acquire(conn)
+	must(t, r.server.Inject(demoprovider.Fault{Kind: demoprovider.RateLimited, Count: 1}))
+	r.advance(50 * time.Minute)
+	calls := 0
+	r.before = func(context.Context, tokenworker.Key) error {
+		if calls++; calls > 1 && calls <= 6 {
+			return fmt.Errorf("test: no answer: %w", tokenworker.ErrUnavailable)
+		}
+		return nil
+	}
+	do(t, r.rotator("p1"), conn)
+	if rec := r.get(conn); rec.Claim != nil || rec.FailureCode != "rate_limited" || len(rec.Acquired) != 0 {
+		t.Errorf("claim %v, code %q, %d tokens spent", rec.Claim, rec.FailureCode, len(rec.Acquired))
+	}
+}
+
 // Where nobody knows the policy it is taken for strict. The provider keeps its refresh tokens all the same, and hands the same one
 // out at a new login.
 func TestATokenThatTheProviderKeepsIsNotTakenForSpent(t *testing.T) {
@@ -145,6 +164,11 @@ func TestAnAttemptIsOverWhenNobodyHoldsItAndNothingWaits(t *testing.T) {
 	if over(at) {
 		t.Error("an attempt is over whose answer waits in the rescue stream")
 	}
+	r.off = 31 * time.Second
+	if over(another) {
+		t.Error("a worker whose clock is off takes another's attempt for over")
+	}
+	r.off = 30 * time.Second
 	if !over(another) {
 		t.Error("an attempt is not over that nobody holds and whose answer does not wait")
 	}

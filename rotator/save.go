@@ -61,23 +61,27 @@ func (r *Rotator) commit(
 	return r.store.Update(ctx, rec, tokenworker.Committing(f))
 }
 
-// failureTries is how often the end of an attempt that brought nothing is tried to be written. Failing, the claim stays and
-// the attempt counts as unresolved, which is safe.
-const failureTries = 3
+// failureTries is how often the end of an attempt that brought nothing is tried to be written, over some seconds. Failing, the claim
+// stays and the attempt counts as unresolved, which is safe.
+const failureTries = 10
 
 // updateDurably writes how an attempt ended that brought nothing.
 func (r *Rotator) updateDurably(
 	ctx context.Context, rec tokenworker.Record, rule tokenworker.Rule,
 ) (next tokenworker.Record, err error) {
-	for range failureTries {
+	for try := 1; ; try++ {
 		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
 		next, _, err = r.store.Update(attempt, rec, rule)
 		cancel()
-		if err == nil {
-			return next, nil
+		if err == nil || try == failureTries {
+			return next, err
+		}
+		select {
+		case <-r.giveUp:
+			return next, err
+		case <-time.After(retryAfter(try)):
 		}
 	}
-	return next, err
 }
 
 // rescue is the stream of answers that could not be stored.
