@@ -468,6 +468,23 @@ func TestARepeatWaitsForItsUnsettledOriginal(t *testing.T) {
 	}
 }
 
+// An organization whose key is refused publishes all its events again. Were the repeats held back in place, they would hold the slots
+// that all organizations share.
+func TestARepeatOfWhatIsParkedIsParkedAtOnce(t *testing.T) {
+	r := newRig(t)
+	forgetMessageIDs(t, r)
+	r.beforeSeal = func(tokenworker.Key) error { return tokenworker.ErrKeyRefused }
+	r.start()
+	event := r.acquired(acme, "a", time.Now().Add(-time.Hour))
+	r.publish(event)
+	r.settled(streams.In)
+	r.eventually("the stream takes the repeat for new", func() bool { return !r.tryPublish(event).Duplicate })
+	r.settled(streams.In)
+	if got := r.count(streams.Parked); got != 2 || strings.Contains(r.logs.String(), "is unsettled") {
+		t.Errorf("%d events are parked, want 2, and none held back in place:\n%s", got, r.logs.String())
+	}
+}
+
 // forgetMessageIDs makes the stream's memory of message ids as short as NATS allows.
 func forgetMessageIDs(t *testing.T, r *rig) {
 	s, err := r.js.Stream(t.Context(), streams.In)

@@ -18,7 +18,8 @@
 //     bounds how many events can be in that state, and the rest waits in the stream.
 //   - release: this replica is shutting down; another one gets the event at once.
 //   - park: it can be settled neither way for one organization or connection alone (the organization's key is refused, the
-//     record has no room, the set's refresh token is being posted), or for one provider, which cannot be asked for a company. The event moves, unchanged and with its
+//     record has no room, the set's refresh token is being posted, its original is parked), or for one provider, which cannot be asked
+//     for a company. The event moves, unchanged and with its
 //     stamp, to TOKENS_PARKED and is tried again from there, minutes apart. Its slot in the main stream is free for others.
 //   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
 //     acknowledged there; then the original is terminated. Unless it is proven that nothing in it is in clear (it opened), it is

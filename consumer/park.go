@@ -60,10 +60,10 @@ func (w *Worker) readParked(_ context.Context, msg jetstream.Msg, h *hold) (*del
 	return d, nil
 }
 
-// holdBack returns errHeldBack while the original of a possible repeat is unsettled. An event may be a repeat that overtakes
-// its own original if it entered the stream so long after its time that the stream's memory of message ids may no longer
-// tell; all other events skip the look-up. A repeat has its original's subject and message id, so no other message is
-// waited for.
+// holdBack returns errHeldBack while the original of a possible repeat is unsettled, or errAside where that is parked: what may take
+// days holds no slot. An event may be a repeat that overtakes its own original if it entered the stream so long after its time that
+// the stream's memory of message ids may no longer tell; all other events skip the look-up. A repeat has its original's subject and
+// message id, so no other message is waited for.
 //
 // That a message is in the work queue does not prove that it is unsettled: a server that was killed may bring back messages
 // that were acknowledged, and never deliver them again (see orphans.go). But an original that was settled is known to the
@@ -72,12 +72,9 @@ func (w *Worker) holdBack(ctx context.Context, d *delivery, e *events.Event) err
 	if d.entered.Sub(e.Time) <= streams.DuplicateWindow-tokenworker.ClockSkew {
 		return nil
 	}
-	earlier, err := w.hasOriginal(ctx, d)
-	if err != nil || !earlier {
-		return err
-	}
-	if e.Kind == events.Erase { // of an organization there is no record
-		return errHeldBack
+	held := w.original(ctx, d)
+	if !errors.Is(held, errHeldBack) && !errors.Is(held, errAside) || e.Kind == events.Erase { // of an organization there is no record
+		return held
 	}
 	rec, err := w.store.Get(ctx, e.Key)
 	if err != nil && !errors.Is(err, tokenworker.ErrNotFound) {
@@ -86,33 +83,33 @@ func (w *Worker) holdBack(ctx context.Context, d *delivery, e *events.Event) err
 	if slices.Contains(rec.Seen, e.EventID()) {
 		return nil
 	}
-	return errHeldBack
+	return held
 }
 
-// hasOriginal reports whether an earlier message of the same subject and message id is in the stream of events, or parked.
-// Both streams answer from their leader (AllowDirect is off).
-func (w *Worker) hasOriginal(ctx context.Context, d *delivery) (bool, error) {
+// original returns errHeldBack or errAside if an earlier message of the same subject and message id is in the stream of events, or
+// parked. Both streams answer from their leader (AllowDirect is off).
+func (w *Worker) original(ctx context.Context, d *delivery) error {
 	for from := uint64(1); ; {
 		m, err := w.first(ctx, streams.In, from, d.subject)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if m == nil || d.stamp.Epoch == d.epoch && m.Sequence >= d.stamp.Sequence {
 			break
 		}
 		if m.Header.Get(events.MessageIDHeader) == d.messageID {
-			return true, nil
+			return errHeldBack
 		}
 		from = m.Sequence + 1
 	}
 	for from := uint64(1); ; {
 		m, err := w.first(ctx, streams.Parked, from, events.ParkedSubject(d.subject))
 		if m == nil || err != nil {
-			return false, err
+			return err
 		}
 		stamp, err := tokenworker.ParseStamp(m.Header.Get(events.StampHeader))
 		if err == nil && stamp.Compare(d.stamp) < 0 && m.Header.Get(messageIDHeader) == d.messageID {
-			return true, nil
+			return errAside
 		}
 		from = m.Sequence + 1
 	}

@@ -35,6 +35,7 @@ type settlement struct {
 // Errors that handling a delivery can end with, besides those of the root package and refusals.
 var (
 	errHeldBack = errors.New("an earlier message of the subject is unsettled")
+	errAside    = errors.New("an earlier message of the subject is parked")
 	errFull     = errors.New("the record has no room to remember the event")
 	errAttempt  = errors.New("an attempt at its refresh token may still end either way")
 	errNoEraser = errors.New("requests to erase are left to other replicas")
@@ -71,7 +72,7 @@ func settle(err error, deliveries uint64, parked, stopping bool) settlement {
 	case stopping && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 		return settlement{verb: release} // not a failed try
 	case errors.Is(err, errHeldBack) && !parked && deliveries > maxHoldBacks:
-		return settlement{verb: park} // what it waits for may be parked itself, for days
+		return settlement{verb: park} // what it waits for takes long
 	case errors.Is(err, errHeldBack):
 		return settlement{verb: retry, delay: backoff(firstHoldBack, lastHoldBack, deliveries)}
 	case errors.Is(err, errKeyring) && !parked:
@@ -79,7 +80,7 @@ func settle(err error, deliveries uint64, parked, stopping bool) settlement {
 	case parked:
 		return settlement{verb: retry, delay: backoff(firstParked, lastParked, deliveries)}
 	case errors.Is(err, tokenworker.ErrKeyRefused), errors.Is(err, tokenworker.ErrSealBroken),
-		errors.Is(err, errFull), errors.Is(err, errAttempt), errors.Is(err, errPanicked), errors.Is(err, errProvider),
+		errors.Is(err, errAside), errors.Is(err, errFull), errors.Is(err, errAttempt), errors.Is(err, errPanicked), errors.Is(err, errProvider),
 		errors.Is(err, errEarly):
 		return settlement{verb: park} // concerns one organization, connection, provider or event, and waits for somebody to act
 	default:

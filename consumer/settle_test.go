@@ -67,6 +67,7 @@ func TestSettle(t *testing.T) {
 			want: settlement{verb: retry, delay: 500 * time.Millisecond}},
 		{name: "a possible repeat does not hold a slot for ever", err: errHeldBack, tries: maxHoldBacks + 1,
 			want: settlement{verb: park}},
+		{name: "a possible repeat whose original is parked is parked at once", err: errAside, tries: 1, want: settlement{verb: park}},
 		{name: "a parked possible repeat goes on waiting", err: errHeldBack, tries: maxHoldBacks + 1, parked: true,
 			want: settlement{verb: retry, delay: lastHoldBack}},
 
