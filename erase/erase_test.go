@@ -1,10 +1,12 @@
 package erase_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/erase"
 	"github.com/tokenworker/tokenworker/events"
+	"github.com/tokenworker/tokenworker/kmsenc"
 	"github.com/tokenworker/tokenworker/streams"
 )
 
@@ -394,4 +397,43 @@ func TestALateRequestLeavesWorkersTheTimeToSettleWhatIsParked(t *testing.T) {
 	if n := r.server.Totals().RevokedByClient; n != 2 {
 		t.Errorf("%d grants were revoked, want that of the row and the parked one", n)
 	}
+}
+
+// anew makes the stream of events anew while the first message of an erasure is looked at, and fills it again.
+type anew struct {
+	*events.Keyring
+	make func()
+}
+
+func (a anew) HoldsNothingInClear(ctx context.Context, m events.Message) bool {
+	a.make()
+	return a.Keyring.HoldsNothingInClear(ctx, m)
+}
+
+func TestWhatIsInAStreamThatWasMadeAnewMeanwhileStays(t *testing.T) {
+	r, k := newRig(t), key("acme", "1")
+	ctx := t.Context()
+	publish := func() {
+		for range 3 {
+			m, _ := r.acquired(k)
+			r.publish(m)
+		}
+	}
+	publish()
+	ev, cause := r.request(k)
+	keys := anew{r.keys, sync.OnceFunc(func() {
+		must(t, r.js.DeleteStream(ctx, streams.In))
+		must(t, streams.Setup(ctx, r.js, 1, func(context.Context) (uint64, error) { return epoch + 1, nil }))
+		publish()
+	})}
+	cfg := erase.Config{FenceOf: kmsenc.FenceOf, RevokeFor: time.Second, InHand: 100 * time.Millisecond}
+	e, err := erase.New(cfg, r.js, r.db, r.rot, keys)
+	must(t, err)
+	must(t, e.Erase(ctx, ev, cause, "gdpr"))
+	in, err := r.js.Stream(ctx, streams.In)
+	must(t, err)
+	if got := in.CachedInfo().State.Msgs; got != 3 {
+		t.Errorf("%d of 3 newer events are left", got)
+	}
+	r.receipt(k)
 }

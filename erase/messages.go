@@ -78,7 +78,9 @@ func (r *erasure) deleteAll(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := r.delete(ctx, s, name, m); err != nil {
+			if err := r.delete(ctx, s, name, m); errors.Is(err, errMadeAnew) {
+				break // what is in it now is newer than the request
+			} else if err != nil {
 				return fmt.Errorf("deleting from %s: %w", name, err)
 			}
 			r.deleted++
@@ -91,8 +93,20 @@ func (r *erasure) deleteAll(ctx context.Context) error {
 	return nil
 }
 
+// errMadeAnew: since it was searched, the stream of events was deleted and made again, and it gives its sequences anew.
+var errMadeAnew = errors.New("the stream of events was made anew")
+
 func (r *erasure) delete(ctx context.Context, s jetstream.Stream, name string, m *jetstream.RawStreamMsg) error {
-	if event, published := eventIn(name, m); published && !r.keys.HoldsNothingInClear(ctx, event) {
+	event, published := eventIn(name, m)
+	inClear := published && !r.keys.HoldsNothingInClear(ctx, event)
+	if name == streams.In {
+		if now, err := r.stream(ctx, name); err != nil {
+			return err
+		} else if !now.CachedInfo().Created.Equal(s.CachedInfo().Created) {
+			return errMadeAnew
+		}
+	}
+	if inClear {
 		err := r.wiper.Delete(ctx, s, m.Sequence, r.Key.OrgID)
 		if errors.Is(err, wipe.ErrOverLimit) {
 			r.cfg.Logger.WarnContext(ctx, "a message may hold a token in clear and was not overwritten in its stream",
