@@ -153,10 +153,11 @@ func TestShortLifetimesAreRefreshedBeforeTheyEnd(t *testing.T) {
 	}
 }
 
-// A process that never lives until the first tick: what fell due in the life of one is refreshed at the start of the next.
+// A process that never lives until the first tick, nor do tokens live through two processes: what falls due in the life of
+// one it has found at its start.
 func TestProcessesThatAreRestartedBeforeEachTickRefresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *embedded.Store) {
-		p := &shortLived{lifetime: time.Minute, minted: map[tokenworker.Key]time.Time{}}
+		p := &shortLived{lifetime: 45 * time.Second, minted: map[tokenworker.Key]time.Time{}}
 		n := 5
 		for range 10 {
 			live(t, store, p, n, 25*time.Second)

@@ -2,7 +2,6 @@ package rotator_test
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"sync/atomic"
 	"testing"
@@ -12,26 +11,6 @@ import (
 	"github.com/tokenworker/tokenworker/demoprovider"
 	"github.com/tokenworker/tokenworker/rotator"
 )
-
-// Its first job is its own, not that of the tick: that one may be done already, by a process that has died since.
-func TestAProcessSweepsAtItsStart(t *testing.T) {
-	r := newRig(t, demoprovider.Policy{}, strictSettings)
-	key := func(i int) tokenworker.Key {
-		return tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint(i)}
-	}
-	must(t, r.db.NoteProvider(t.Context(), "demo"))
-	for i := range 2 {
-		r.acquire(key(i))
-		r.advance(50 * time.Minute)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		rot := r.rotator(fmt.Sprint("p", i), func(c *rotator.Config) { c.Tick = 24 * time.Hour })
-		go func() { ended <- rot.Run(ctx) }()
-		r.eventually(fmt.Sprintf("process %d has refreshed what was due when it started", i), func() bool { return r.get(key(i)).Generation == 1 })
-		cancel()
-		must(t, <-ended)
-	}
-}
 
 // sharded is a store of many shards, all of which hang at one provider. The other's connections are in the first.
 type sharded struct {
