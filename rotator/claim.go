@@ -29,10 +29,24 @@ func (r *Rotator) claim(
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
 	claimed, _, err := r.store.Update(claiming, rec, tokenworker.Claiming(rec.Fence, claim, spends, replaces, announced...))
 	cancel()
-	if errors.Is(err, tokenworker.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, tokenworker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		r.giveBack(ctx, rec, claim, err)
+	case errors.Is(err, tokenworker.ErrFenced):
+		r.forget(ctx, rec.Key, claim)
 	}
 	return claimed, err
+}
+
+// forget takes back what a claim that was lost may have left of its attempt (AfterClaim): it may have arrived, its reply been lost, and
+// an event have ended it before the store's client tried again. Failing, the token counts as spent, which is safe.
+func (r *Rotator) forget(ctx context.Context, k tokenworker.Key, claim tokenworker.Claim) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.AttemptTimeout)
+	defer cancel()
+	_, _, err := r.store.Update(ctx, tokenworker.Record{Key: k}, tokenworker.NothingSpent(tokenworker.Failure{Attempt: claim.Attempt}))
+	if err != nil {
+		r.cfg.Logger.WarnContext(ctx, "what a lost claim has left could not be taken back", slog.String("key", k.String()), slog.Any("error", err))
+	}
 }
 
 // Over reports whether an attempt at a refresh token has ended for good: no process holds it any more, and no answer of it waits

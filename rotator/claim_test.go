@@ -50,6 +50,26 @@ func TestAClaimWhoseReplyWasLostIsGivenBackAtOnce(t *testing.T) {
 	}
 }
 
+// The reply to a claim was lost, and a disconnect came before the store's client tried again. Nothing was posted, so a later login may
+// bring the same token.
+func TestAClaimThatAnEventEndedUnseenLeavesNoTokenSpent(t *testing.T) {
+	r := newRig(t, demoprovider.Policy{Rotation: demoprovider.Static}, "")
+	tokens := r.acquire(conn)
+	r.advance(50 * time.Minute)
+	r.after = func() error {
+		r.after = nil
+		r.disconnect(conn)
+		return tokenworker.ErrFenced
+	}
+	do(t, r.rotator("p1"), conn)
+	if rec := r.get(conn); len(rec.Acquired) != 0 || len(rec.Attempts) != 0 || r.server.Totals().Posts != 0 {
+		t.Fatalf("%d tokens spent, %d attempts after %d requests", len(rec.Acquired), len(rec.Attempts), r.server.Totals().Posts)
+	}
+	if v := r.store(conn, tokens); v != tokenworker.Applied {
+		t.Errorf("a new login with the same token is %s", v)
+	}
+}
+
 // A claim that has not arrived may still do so: then the record is written, so that it cannot.
 func TestAClaimThatMayStillArriveIsKeptOut(t *testing.T) {
 	r := newRig(t, demoprovider.Policy{}, strictSettings)
