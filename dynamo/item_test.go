@@ -188,8 +188,8 @@ func TestAnItemThatThisVersionDidNotWriteIsRefusedWithoutAPanicOrAWordOfIt(t *te
 			want = 0
 		}
 		switch name {
-		case "conn", "claim", "revoking", "siblings", "owed", "warned", "retained", "rotated", "seen_ids", "acquired_prints", "spent_prints", "attempts",
-			"revoke_list", "sealed", "written_by":
+		case "conn", "claim", "revoking", "siblings", "owed", "warned", "retained", "rotated", "refreshable", "seen_ids", "acquired_prints",
+			"spent_prints", "attempts", "revoke_list", "sealed", "written_by":
 			want = len(odd)
 		}
 		if _, isNumber := asItem(&full)[name].(*types.AttributeValueMemberN); isNumber {
