@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -60,11 +61,9 @@ const onRecordEvery = 100 * time.Millisecond
 // OnRecord returns when every announcement up to a sequence of TOKENS_OUT is on record, or ctx ends.
 func (t *Trail) OnRecord(ctx context.Context, sequence uint64) error {
 	for {
-		cons, err := t.js.Consumer(ctx, streams.Out, streams.Auditor)
-		if err != nil {
+		if is, err := t.isOnRecord(ctx, sequence); err != nil {
 			return fmt.Errorf("%w: asking how far the audit trail is: %w", tokenworker.ErrUnavailable, err)
-		}
-		if at := cons.CachedInfo(); at.AckFloor.Stream >= sequence || at.NumPending == 0 && at.NumAckPending == 0 {
+		} else if is {
 			return nil
 		}
 		select {
@@ -73,6 +72,30 @@ func (t *Trail) OnRecord(ctx context.Context, sequence uint64) error {
 		case <-time.After(onRecordEvery):
 		}
 	}
+}
+
+// isOnRecord asks the stream itself what is left: how many messages the consumer says are pending lags behind what is stored
+// already (nats-server 2.15).
+func (t *Trail) isOnRecord(ctx context.Context, sequence uint64) (bool, error) {
+	cons, err := t.js.Consumer(ctx, streams.Out, streams.Auditor)
+	if err != nil {
+		return false, err
+	}
+	at := cons.CachedInfo()
+	if at.AckFloor.Stream >= sequence || at.NumAckPending > 0 {
+		return at.AckFloor.Stream >= sequence, nil
+	}
+	out, err := t.js.Stream(ctx, streams.Out)
+	if err != nil {
+		return false, err
+	}
+	next, err := out.GetMsg(ctx, at.Delivered.Stream+1, jetstream.WithGetMsgSubject(at.Config.FilterSubject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	return next.Sequence > sequence, nil
 }
 
 // CatchUp records what was announced, as Run does, and returns when nothing is left.

@@ -46,7 +46,8 @@ func StartCluster(tb testing.TB) *Cluster {
 	return c
 }
 
-// OpenCluster runs a cluster with its files below a folder until it is closed. When it returns, JetStream has a leader.
+// OpenCluster runs a cluster with its files below a folder until it is closed. When it returns, JetStream has a leader who can
+// place a stream on every server.
 func OpenCluster(ctx context.Context, dir string) (_ *Cluster, err error) {
 	c := &Cluster{}
 	defer func() {
@@ -84,7 +85,7 @@ func OpenCluster(ctx context.Context, dir string) (_ *Cluster, err error) {
 			return nil, err
 		}
 	}
-	return c, c.await(func() bool { return c.find((*server.Server).JetStreamIsLeader) >= 0 && c.allCurrent() }, "JetStream has no leader")
+	return c, c.await(c.isReady, "JetStream has no leader that can place streams")
 }
 
 func freePort(ctx context.Context) (int, error) {
@@ -195,9 +196,11 @@ func (c *Cluster) find(is func(*server.Server) bool) int {
 	return slices.IndexFunc(c.Servers[:], func(s *server.Server) bool { return s != nil && is(s) })
 }
 
-// allCurrent reports whether each server keeps up with JetStream's leader.
-func (c *Cluster) allCurrent() bool {
-	return c.find(func(s *server.Server) bool { return !s.JetStreamIsLeader() && !s.JetStreamIsCurrent() }) < 0
+// isReady reports whether each server keeps up with JetStream's leader, and that one has heard of each how much it has room for.
+func (c *Cluster) isReady() bool {
+	leader := c.find((*server.Server).JetStreamIsLeader)
+	return leader >= 0 && len(c.Servers[leader].JetStreamClusterPeers()) == ClusterSize &&
+		c.find(func(s *server.Server) bool { return !s.JetStreamIsLeader() && !s.JetStreamIsCurrent() }) < 0
 }
 
 // await waits until done.
