@@ -11,16 +11,17 @@
 //	                                                                                                  ▼
 //	      ack │ retry after a delay │ release to another replica │ park │ dead letter │ halt
 //
-// handle.go runs the line; settle.go alone decides what becomes of a delivery, as a pure function of how it ended.
+// handle.go runs the line, acquire.go the part from open to store. settle.go alone decides what becomes of a delivery, as a pure
+// function of how it ended.
 //
 //   - ack: its effect is committed in the store and announced, or there is none. Never before.
 //   - retry: something did not answer. The delay doubles up to a minute, so an outage costs few attempts; MaxAckPending
 //     bounds how many events can be in that state, and the rest waits in the stream.
 //   - release: this replica is shutting down; another one gets the event at once.
-//   - park: it can be settled neither way for one organization or connection alone (the organization's key is refused, the
-//     record has no room, the set's refresh token is being posted, its original is parked), or for one provider, which cannot be asked
-//     for a company. The event moves, unchanged and with its
-//     stamp, to TOKENS_PARKED and is tried again from there, minutes apart. Its slot in the main stream is free for others.
+//   - park: it can be settled neither way, and that concerns one organization, connection or provider alone: the organization's
+//     key is refused, the record has no room, the set's refresh token is being posted, the event's original is parked, the
+//     provider cannot be asked for a company. The event moves to TOKENS_PARKED, unchanged and with its stamp. From there it is
+//     tried again, minutes apart, and its slot in the main stream is free for others.
 //   - dead letter: it is refused with a fixed code. The whole message is sealed by the worker, published on TOKENS_DLQ and
 //     acknowledged there; then the original is terminated. Unless it is proven that nothing in it is in clear (it opened), it is
 //     overwritten first, within the limits of package wipe.

@@ -108,68 +108,23 @@ func (w *Worker) processSafely(ctx context.Context, d *delivery) (err error) {
 
 // process does what an event asks for. When it returns nil, the effect is committed and announced.
 func (w *Worker) process(ctx context.Context, d *delivery) error {
-	decoder := events.Decoder{AllowPlain: w.cfg.AllowPlain}
-	e, err := decoder.Decode(events.Message{Subject: d.subject, ID: d.messageID, Body: d.body})
+	e, err := w.admit(ctx, d)
 	if err != nil {
 		return err
 	}
-	if err := w.checkAge(d, e.Time); err != nil {
-		return err
-	}
-	if e.Kind == events.Acquired {
-		if err := w.knowProvider(ctx, e.Key.ProviderID); err != nil {
-			return err
-		}
-	}
-	if err := w.holdBack(ctx, d, e); err != nil {
-		return err
-	}
-	if e.Kind == events.Acquired && e.Key.CompanyID == "" {
-		if e, err = w.identify(ctx, e); err != nil {
-			return err
-		}
-	}
 	ev := tokenworker.Event{Key: e.Key, Stamp: d.stamp, Entered: d.entered, ID: e.EventID()}
 	cause := events.Cause{Epoch: d.stamp.Epoch, Sequence: d.stamp.Sequence, EventSource: e.Source, EventID: e.ID, EventTime: e.Time}
-	switch {
-	case e.Kind == events.Refresh: // a repeat only refreshes again
-		if err := w.cfg.Record(ctx, tokenworker.AuditEntry{
-			Action: tokenworker.AuditRefresh, Key: e.Key, Actor: e.Source, Reason: e.Reason, Outcome: tokenworker.AuditAsked,
-			Fence: tokenworker.Fence{Stamp: d.stamp}, Event: ev.ID, Time: w.cfg.Now(), ID: "event/" + d.stamp.String(),
-		}); err != nil {
-			return err
-		}
-		outcome, err := w.rotator.Ask(ctx, e.Key)
-		if err != nil {
-			return err
-		}
-		w.handled(ctx, d, e, cmp.Or(outcome, "done"))
-		if outcome == "" {
-			return nil
-		}
-		return w.tell(ctx, e.Key, events.DroppedData{Cause: cause, Request: e.Kind, Code: outcome})
-	case e.Kind == events.Erase && w.cfg.Eraser == nil: // parked before, or replayed
-		return errNoEraser
-	case e.Kind == events.Erase:
-		return w.cfg.Eraser.Erase(ctx, ev, cause, e.Reason)
-	}
 	var verdict tokenworker.Verdict
 	var notice events.NoticeData
 	switch e.Kind {
 	case events.Acquired:
-		var details tokenworker.Details
-		verdict, details, err = w.acquire(ctx, e, ev)
-		notice = events.StoredData{
-			Cause: cause, ExpiresAt: details.ExpiresAt, GrantExpiresAt: details.GrantExpiresAt, Refreshable: details.Refreshable,
-		}
-		if err == nil && verdict == tokenworker.Applied && !details.Refreshable && !details.ExpiresAt.IsZero() {
-			w.cfg.Logger.WarnContext(ctx, "a set without a refresh token was stored: somebody must log in again when it expires",
-				slog.String("key", e.Key.String()), slog.String("stamp", d.stamp.String()), slog.Time("expires_at", details.ExpiresAt))
-		}
+		verdict, notice, err = w.acquire(ctx, e, ev, cause)
 	case events.Disconnect:
-		var waiting int
-		verdict, waiting, err = w.disconnect(ctx, ev)
-		notice = events.DisconnectedData{Cause: cause, Reason: e.Reason, ToRevoke: waiting}
+		verdict, notice, err = w.disconnect(ctx, ev, cause, e.Reason)
+	case events.Refresh:
+		return w.refresh(ctx, d, e, cause)
+	case events.Erase:
+		return w.erase(ctx, ev, cause, e.Reason)
 	default:
 		return events.CodeUnsupported
 	}
@@ -177,20 +132,14 @@ func (w *Worker) process(ctx context.Context, d *delivery) error {
 		return err
 	}
 	w.handled(ctx, d, e, verdict.String())
-	if verdict == tokenworker.Spent {
-		return w.drop(ctx, ev, cause)
-	}
-	return w.conclude(ctx, d, e, ev, notice, verdict)
-}
-
-// conclude does what follows from an event's verdict, or says why the event is not done with.
-func (w *Worker) conclude(
-	ctx context.Context, d *delivery, e *events.Event, ev tokenworker.Event, notice events.NoticeData, verdict tokenworker.Verdict,
-) error {
-	if verdict == tokenworker.Full {
+	switch verdict {
+	case tokenworker.Full:
 		return errFull
-	} else if verdict == tokenworker.Undecided {
+	case tokenworker.Undecided:
 		return errAttempt
+	case tokenworker.Spent:
+		return w.drop(ctx, ev, cause)
+	default: // it is decided
 	}
 	if err := w.announce(ctx, ev, notice, verdict, d.tries); err != nil {
 		return err
@@ -201,11 +150,28 @@ func (w *Worker) conclude(
 	return nil
 }
 
-// drop says that an acquired set was not stored.
-func (w *Worker) drop(ctx context.Context, ev tokenworker.Event, cause events.Cause) error {
-	w.cfg.Logger.WarnContext(ctx, "an acquired set is dropped: its refresh token may be spent", slog.String("key", ev.Key.String()),
-		slog.String("stamp", ev.Stamp.String()), slog.String("code", events.ReusedRefreshToken))
-	return w.tell(ctx, ev.Key, events.DroppedData{Cause: cause, Request: events.Acquired, Code: events.ReusedRefreshToken})
+// admit reads the event of a delivery and returns it under its full key, once it may be handled.
+func (w *Worker) admit(ctx context.Context, d *delivery) (*events.Event, error) {
+	decoder := events.Decoder{AllowPlain: w.cfg.AllowPlain}
+	e, err := decoder.Decode(events.Message{Subject: d.subject, ID: d.messageID, Body: d.body})
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkAge(d, e.Time); err != nil {
+		return nil, err
+	}
+	if e.Kind == events.Acquired {
+		if err := w.knowProvider(ctx, e.Key.ProviderID); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.holdBack(ctx, d, e); err != nil {
+		return nil, err
+	}
+	if e.Kind == events.Acquired && e.Key.CompanyID == "" {
+		return w.identify(ctx, e)
+	}
+	return e, nil
 }
 
 // handled counts what an event has come to.
@@ -215,102 +181,53 @@ func (w *Worker) handled(ctx context.Context, d *delivery, e *events.Event, verd
 		slog.String("stamp", d.stamp.String()), slog.String("verdict", verdict), slog.Uint64("tries", d.tries))
 }
 
-// acquire opens the token set on the wire, seals it for the store, and stores it.
-func (w *Worker) acquire(
-	ctx context.Context, e *events.Event, ev tokenworker.Event,
-) (tokenworker.Verdict, tokenworker.Details, error) {
-	set, err := w.open(ctx, e)
-	if err != nil {
-		return 0, tokenworker.Details{}, err
-	}
-	if !set.IDToken.IsEmpty() {
-		err = w.asking.do(ctx, e.Key.ProviderID, func() (err error) {
-			set, err = w.cfg.VerifyIDToken(ctx, e.Key, set, e.Time)
-			return err
-		})
-		if err != nil {
-			return 0, tokenworker.Details{}, err
-		}
-	}
-	set.Nonce = ""
-	details := set.Details()
-	plaintext, err := tokenworker.EncodeTokenSet(set)
-	if err != nil {
-		return 0, details, events.CodeInvalidTokenSet
-	}
-	sealed, err := w.sealer.Seal(ctx, e.Key, tokenworker.Fence{Stamp: ev.Stamp}, plaintext)
-	clear(plaintext)
-	if err != nil {
-		return 0, details, err
-	}
-	policy := w.cfg.Policy(e.Key.ProviderID)
-	a := &tokenworker.Acquisition{
-		Event: ev, Sealed: sealed, Token: set.Fingerprint(e.Key), Details: details, DueAt: w.cfg.Due(e.Key, e.Time, set),
-		KeepRevocations: policy.NarrowRevocation, Retain: policy.Retain, CheckAt: w.cfg.Now().Add(policy.CheckAfter),
-		SiblingsUntil: w.rotator.SiblingsUntil(e.Key.ProviderID),
-	}
-	if !policy.Static {
-		a.Spendable = tokenworker.NewFingerprint(e.Key, set.RefreshToken)
-	}
-	end, err := w.turns.take(ctx, e.Key)
-	if err != nil {
-		return 0, details, err
-	}
-	defer end()
-	verdict, err := w.store.Acquire(ctx, a)
-	if err == nil && verdict == tokenworker.Undecided {
-		if a.Over, err = w.attemptOver(ctx, a); err == nil {
-			verdict, err = w.store.Acquire(ctx, a)
-		}
-	}
-	if verdict == tokenworker.Applied {
-		w.rotator.Expect(e.Key, a.DueAt)
-	}
-	return verdict, details, err
-}
-
-// attemptOver returns the latest attempt at the refresh token of a set, which is over; zero: none is noted any more.
-func (w *Worker) attemptOver(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.AttemptID, error) {
-	rec, err := w.store.Get(ctx, a.Key)
-	if err != nil {
-		return tokenworker.AttemptID{}, err
-	}
-	at := rec.AttemptAt(a.Spendable)
-	if at == nil {
-		return tokenworker.AttemptID{}, nil
-	}
-	if over, err := w.rotator.Over(ctx, a.Key, *at); err != nil {
-		return tokenworker.AttemptID{}, err
-	} else if !over {
-		return tokenworker.AttemptID{}, errAttempt
-	}
-	return at.ID, nil
-}
-
-// open opens the token set on the wire.
-func (w *Worker) open(ctx context.Context, e *events.Event) (tokenworker.TokenSet, error) {
-	set, err := w.keys.Open(ctx, e)
-	if refusal := events.Code(""); err != nil && !errors.As(err, &refusal) {
-		err = fmt.Errorf("%w: %w", errKeyring, err)
-	}
-	return set, err
-}
-
-// disconnect stops what the store holds from being served, and returns how many sets wait to be revoked.
-func (w *Worker) disconnect(ctx context.Context, ev tokenworker.Event) (tokenworker.Verdict, int, error) {
+// disconnect stops what the store holds from being served, and says what to announce: how many sets wait to be revoked.
+func (w *Worker) disconnect(
+	ctx context.Context, ev tokenworker.Event, cause events.Cause, reason string,
+) (tokenworker.Verdict, events.NoticeData, error) {
 	end, err := w.turns.take(ctx, ev.Key)
 	if err != nil {
-		return 0, 0, err
+		return 0, nil, err
 	}
 	defer end()
+	notice := events.DisconnectedData{Cause: cause, Reason: reason}
 	verdict, err := w.store.Disconnect(ctx, &tokenworker.Disconnection{
 		Event: ev, SiblingsUntil: w.rotator.SiblingsUntil(ev.Key.ProviderID),
 	})
 	if err != nil || verdict != tokenworker.Applied && verdict != tokenworker.Repeated {
-		return verdict, 0, err
+		return verdict, notice, err
 	}
 	rec, err := w.store.Get(ctx, ev.Key)
-	return verdict, len(rec.Revoke), err
+	notice.ToRevoke = len(rec.Revoke)
+	return verdict, notice, err
+}
+
+// refresh puts a request to refresh on record and meets it, or says why not. A repeat only refreshes again.
+func (w *Worker) refresh(ctx context.Context, d *delivery, e *events.Event, cause events.Cause) error {
+	err := w.cfg.Record(ctx, tokenworker.AuditEntry{
+		Action: tokenworker.AuditRefresh, Key: e.Key, Actor: e.Source, Reason: e.Reason, Outcome: tokenworker.AuditAsked,
+		Fence: tokenworker.Fence{Stamp: d.stamp}, Event: e.EventID(), Time: w.cfg.Now(), ID: "event/" + d.stamp.String(),
+	})
+	if err != nil {
+		return err
+	}
+	dropped, err := w.rotator.Ask(ctx, e.Key)
+	if err != nil {
+		return err
+	}
+	w.handled(ctx, d, e, cmp.Or(dropped, "done"))
+	if dropped == "" {
+		return nil
+	}
+	return w.tell(ctx, e.Key, events.DroppedData{Cause: cause, Request: e.Kind, Code: dropped})
+}
+
+// erase meets a request to erase. Without an eraser there is still what was parked before, or is replayed.
+func (w *Worker) erase(ctx context.Context, ev tokenworker.Event, cause events.Cause, reason string) error {
+	if w.cfg.Eraser == nil {
+		return errNoEraser
+	}
+	return w.cfg.Eraser.Erase(ctx, ev, cause, reason)
 }
 
 // settleTimeout bounds each message to NATS that settling takes. Failing, the delivery comes again.

@@ -5,7 +5,7 @@ package main
 //
 // Breaks that were tried, and what the attack said:
 //
-//   - consumer/handle.go logs the opened token in hex at debug level: "dev.log: token as hex at byte 4397".
+//   - consumer/acquire.go logs the opened token in hex at debug level: "dev.log: token as hex at byte 4397".
 //   - consumer/deadletter.go deletes refused messages without overwriting them: "nats/jetstream/$G/streams/TOKENS_IN/msgs/1.blk: token as raw at byte 25613". At first it was not noticed: see leaveOne.
 //   - embedded/nats.go does not remove what a killed server leaves behind: "1.blk.tmp: token as raw at byte 0".
 

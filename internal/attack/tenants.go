@@ -8,7 +8,7 @@ package main
 //
 //   - consumer/identify.go and rotator/ask.go let a provider that hangs have any number of handlers, at 100: "a neighbour's event took
 //     42.747s, at most 356ms before".
-//   - consumer/handle.go lets events of one connection change its record at the same time, at 400: "the event is in the stream, at
+//   - package consumer lets events of one connection change its record at the same time, at 400: "the event is in the stream, at
 //     sequence 2965, and no worker has dealt with it yet".
 
 import (
@@ -61,7 +61,7 @@ func besideHostile(ctx context.Context, e *env, n int) error {
 	if err != nil {
 		return err
 	}
-	defer hangs.Close()
+	defer hangs.Close() //nolint:errcheck // nothing is kept
 	declared, err := e.declareHanging(hangs.Addr().String())
 	if err != nil {
 		return err
