@@ -18,40 +18,57 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// Store applies events to records by the rules of the root package, each in one atomic step. It is safe for concurrent
-// use. An error that matches [tokenworker.ErrUnavailable] leaves open whether the event was applied; applying it again
-// is harmless.
+// Store is what the worker asks of a store. Methods are safe for concurrent use. An error that matches
+// [tokenworker.ErrUnavailable] leaves open whether a write was done; doing it again is harmless.
 type Store interface {
+	Records
+	Providers
+	streams.HighWaterMark
+}
+
+// Records applies events to records by the rules of the root package, each in one atomic step.
+type Records interface {
 	Acquire(ctx context.Context, a *tokenworker.Acquisition) (tokenworker.Verdict, error)
 	Disconnect(ctx context.Context, d *tokenworker.Disconnection) (tokenworker.Verdict, error)
 	Get(ctx context.Context, k tokenworker.Key) (tokenworker.Record, error)
+}
 
-	// NoteProvider remembers that there are connections of a provider, for the sweeps. Repeating it is harmless.
+// Providers remembers of which providers there are connections.
+type Providers interface {
+	// NoteProvider adds a provider, for the sweeps.
 	NoteProvider(ctx context.Context, id string) error
 
-	// Providers lists the providers that connections are stored of.
+	// Providers lists them.
 	Providers(ctx context.Context) ([]string, error)
+}
 
-	streams.HighWaterMark
+// Rotator is what the worker asks of the rotator. Methods are safe for concurrent use. An error says that one of the worker's
+// own services failed.
+type Rotator interface {
+	Refresher
+	Siblings
+
+	// Over reports whether an attempt at a refresh token has ended for good: no process holds it any more, and no answer of it
+	// waits in the rescue stream.
+	Over(ctx context.Context, k tokenworker.Key, a tokenworker.Attempt) (bool, error)
 }
 
 // Refresher refreshes connections.
 type Refresher interface {
 	// Ask meets a request to refresh a connection now. What the provider answers is recorded and announced; where it was not
 	// asked, Ask returns why, as a code of a dropped event. It does not wait for a provider that is busy or down: the
-	// connection is then due before Ask returns. The error says that one of the worker's own services failed.
+	// connection is then due before Ask returns.
 	Ask(ctx context.Context, k tokenworker.Key) (dropped string, err error)
-
-	// SiblingsUntil is when the index will show all of a company's connections that are stored by now, where the provider ends
-	// them all with one; zero elsewhere.
-	SiblingsUntil(providerID string) time.Time
-
-	// Over reports whether an attempt at a refresh token has ended for good: no process holds it any more, and no answer of it
-	// waits in the rescue stream.
-	Over(ctx context.Context, k tokenworker.Key, a tokenworker.Attempt) (bool, error)
 
 	// Expect is told of a set that was stored and when it is due. It does not block.
 	Expect(k tokenworker.Key, due time.Time)
+}
+
+// Siblings answers for the connections of other organizations to the same company, where the provider ends them all with one.
+type Siblings interface {
+	// SiblingsUntil is when the index will show all of a company's connections that are stored by now; zero where the provider
+	// does not end them with one.
+	SiblingsUntil(providerID string) time.Time
 
 	// LookBack looks, before an acquisition is acknowledged, whether its siblings' disconnects concern it.
 	LookBack(ctx context.Context, k tokenworker.Key, at tokenworker.Stamp) error
@@ -177,7 +194,7 @@ type Worker struct {
 	keys    *events.Keyring
 	sealer  Sealer
 	store   Store
-	rotator Refresher
+	rotator Rotator
 	metrics *metrics
 	stored  storedProviders
 	asking  asking
@@ -189,7 +206,7 @@ type Worker struct {
 
 // New makes a worker. Run starts it.
 func New(
-	cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store, rotator Refresher,
+	cfg Config, js jetstream.JetStream, keys *events.Keyring, sealer Sealer, store Store, rotator Rotator,
 ) (*Worker, error) {
 	cfg = cfg.WithDefaults()
 	m, err := newMetrics(cfg.Registerer)
