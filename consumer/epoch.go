@@ -38,7 +38,11 @@ func (h *hold) durable(kind string) string { return streams.Durable(kind, h.epoc
 
 // see notes a sequence that was given.
 func (h *hold) see(sequence uint64) {
-	for seen := h.seen.Load(); sequence > seen && !h.seen.CompareAndSwap(seen, sequence); seen = h.seen.Load() {
+	for {
+		seen := h.seen.Load()
+		if sequence <= seen || h.seen.CompareAndSwap(seen, sequence) {
+			return
+		}
 	}
 }
 
@@ -70,7 +74,7 @@ func (w *Worker) follow(ctx context.Context) error {
 
 // takeEpoch waits until there is a stream of events that the store agrees on; nil: ctx has ended.
 func (w *Worker) takeEpoch(ctx context.Context) (*hold, error) {
-	for delay := firstRetry; ; delay = min(2*delay, lookEvery) {
+	for delay := firstRetry; ctx.Err() == nil; delay = min(2*delay, lookEvery) {
 		h := &hold{}
 		epoch, err := w.look(ctx, h)
 		switch {
@@ -79,22 +83,20 @@ func (w *Worker) takeEpoch(ctx context.Context) (*hold, error) {
 			return h, nil
 		case errors.Is(err, tokenworker.ErrRolledBack):
 			return nil, err
-		case ctx.Err() != nil:
-			return nil, nil
+		case ctx.Err() == nil:
+			w.cfg.Logger.WarnContext(ctx, "waiting for the stream of events", slog.Any("error", err))
+			sleep(ctx, delay)
 		}
-		w.cfg.Logger.WarnContext(ctx, "waiting for the stream of events", slog.Any("error", err))
-		sleep(ctx, delay)
 	}
+	return nil, nil
 }
 
 // watch looks at the stream from time to time, until ctx ends (nil), the stream is of another epoch, or it was rolled back.
 func (w *Worker) watch(ctx context.Context, h *hold) error {
-	for {
-		sleep(ctx, lookEvery)
+	for sleep(ctx, lookEvery); ctx.Err() == nil; sleep(ctx, lookEvery) {
 		epoch, err := w.look(ctx, h)
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case ctx.Err() != nil: // it was cut short
 		case errors.Is(err, tokenworker.ErrRolledBack):
 			w.cfg.Logger.ErrorContext(ctx, "the stream of events was rolled back; the worker stops", slog.Any("error", err))
 			return err
@@ -105,6 +107,7 @@ func (w *Worker) watch(ctx context.Context, h *hold) error {
 			return errNewEpoch
 		}
 	}
+	return nil
 }
 
 // sound returns when the stream was looked at since NATS was last connected to: a server that was restored is connected to

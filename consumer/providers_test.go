@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,14 +15,7 @@ import (
 // knowing is a configuration that knows these providers alone.
 func knowing(ids ...string) func(*consumer.Config) {
 	return func(c *consumer.Config) {
-		c.Known = func(id string) bool {
-			for _, known := range ids {
-				if id == known {
-					return true
-				}
-			}
-			return false
-		}
+		c.Known = func(id string) bool { return slices.Contains(ids, id) }
 	}
 }
 
