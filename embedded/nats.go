@@ -129,14 +129,19 @@ func (n *NATS) Shutdown() {
 
 // removeLeftovers removes the copies of a stream's files that a server was writing when it was killed. It never reads them again.
 func removeLeftovers(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the server makes it
+	} else if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // nothing is written
+	return fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
 			return err
-		case entry.Type().IsRegular() && (strings.HasSuffix(path, ".tmp") || strings.HasSuffix(path, ".new")):
-			return os.Remove(path)
+		}
+		if entry.Type().IsRegular() && (strings.HasSuffix(path, ".tmp") || strings.HasSuffix(path, ".new")) {
+			return root.Remove(path)
 		}
 		return nil
 	})
