@@ -81,7 +81,7 @@ func live(t *testing.T, store *embedded.Store, p *shortLived, n int, life time.D
 	synctest.Wait()
 	for i := range n {
 		acquireIn(t, r, store, p, tokenworker.Key{OrgID: "acme", ProviderID: "demo", CompanyID: fmt.Sprint(i)})
-		time.Sleep(time.Second) //nolint:forbidigo // in the bubble's time
+		pass(time.Second)
 	}
 	for ctx.Err() == nil {
 		if _, err := r.Sweep(ctx, "demo", 0); err != nil && ctx.Err() == nil {
@@ -131,6 +131,12 @@ func inBubble(t *testing.T, test func(*testing.T, *embedded.Store)) {
 		defer store.Close()
 		test(t, store)
 	})
+}
+
+// pass moves a bubble's clock on, and returns when all that was due by then is done.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // of the bubble's clock; nothing waits
+	synctest.Wait()
 }
 
 func TestShortLifetimesAreRefreshedBeforeTheyEnd(t *testing.T) {
@@ -224,8 +230,7 @@ func TestAnAgendaIsBoundedAndKeepsProvidersApart(t *testing.T) {
 		if got := len(a.lines["slow"].waiting); got != agendaRoom {
 			t.Errorf("%d appointments, want %d", got, agendaRoom)
 		}
-		time.Sleep(time.Minute) //nolint:forbidigo // in the bubble's time
-		synctest.Wait()
+		pass(time.Minute)
 		mu.Lock()
 		if looked["slow"] != concurrency || looked["quick"] != 1 {
 			t.Errorf("looked %d times at what holds its looks up, want %d, and %d times beside it, want 1", looked["slow"], concurrency,

@@ -403,7 +403,7 @@ func TestTheTableOfAnswersIsThatOfTheTest(t *testing.T) {
 		t.Fatal("SECURITY.md has no place for the table")
 	}
 	if *update {
-		must(t, os.WriteFile(file, []byte(before+first+b.String()+last+after), 0o644)) //nolint:gosec // a document
+		must(t, os.WriteFile(file, []byte(before+first+b.String()+last+after), 0o644))
 		return
 	}
 	if inside != b.String() {

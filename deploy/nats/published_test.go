@@ -182,7 +182,7 @@ func TestAPublisherTakesWhatWasAnnouncedWhileItWasAway(t *testing.T) {
 	if n, _, _ := live.Pending(); n > 0 {
 		t.Error("a publisher hears what is announced to others")
 	}
-	for info := cons.CachedInfo(); info.NumPending+uint64(info.NumAckPending) > 0; { //nolint:gosec // a count
+	for info := cons.CachedInfo(); info.NumPending+uint64(info.NumAckPending) > 0; {
 		info, err = cons.Info(t.Context())
 		must(t, err)
 	}
