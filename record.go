@@ -193,7 +193,10 @@ type Details struct {
 
 // Details returns the part of t that may stand in clear.
 func (t TokenSet) Details() Details {
-	return Details{t.ExpiresAt, t.GrantExpiresAt, t.Scope, t.Subject, t.Issuer, t.ProviderConnectionID, t.ConsentRef, !t.RefreshToken.IsEmpty()}
+	return Details{
+		ExpiresAt: t.ExpiresAt, GrantExpiresAt: t.GrantExpiresAt, Scope: t.Scope, Subject: t.Subject, Issuer: t.Issuer,
+		ProviderConnectionID: t.ProviderConnectionID, ConsentRef: t.ConsentRef, Refreshable: !t.RefreshToken.IsEmpty(),
+	}
 }
 
 // Record is everything the store holds of one connection. Times have a resolution of one second.

@@ -23,9 +23,9 @@ type Outcome string
 // older than what is stored; or parked.
 const WithoutEffect Outcome = "without_effect"
 
-// PublishAndWait is [Publisher.Publish], and waits until the worker has dealt with the event or ctx ends. A refused event, one that
-// was dropped, and a refresh that brought nothing have an outcome and an error, which wraps the [events.Code]. Without an outcome but with a
-// sequence the event is in the stream, and what becomes of it is not known yet. It needs the right to subscribe to the worker's
+// PublishAndWait is [Publisher.Publish], and waits until the worker has dealt with the event or ctx ends. A refused event, one
+// that was dropped, and a refresh that brought nothing have an outcome and an error, which wraps the [events.Code]. With a sequence
+// but no outcome the event is in the stream, and what becomes of it is not known yet. It needs the right to subscribe to the worker's
 // notices; [WithoutEffect] is seen only by those who may also look into the stream. An acquired event without a company is
 // refused here: what becomes of it is announced under the connection that the provider names.
 func (p *Publisher) PublishAndWait(ctx context.Context, m events.Message) (sequence uint64, _ Outcome, _ error) {

@@ -39,11 +39,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"consumer"}),
 		notErased: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokenworker_refused_not_erased_total",
-			Help: "Refused messages that may hold a token in clear and were not overwritten in the stream, for the limit on that or want of the right.",
+			Help: "Refused messages that may hold a token in clear and were left in the stream, for want of the right or the limit's sake.",
 		}),
 		early: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokenworker_early_events_total",
-			Help: "Events that entered the stream more than 5 minutes before their time and were parked: the clock of a NATS server or of a publisher is wrong.",
+			Help: "Events parked because they entered the stream over 5 minutes before their time: a NATS server's or publisher's clock is wrong.",
 		}),
 	}
 	var err error

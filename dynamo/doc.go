@@ -73,13 +73,17 @@
 //
 // A wrapped key: key_id S, wrapped_key B, created_at N and, for event keys, hpke_suite S, public_key B. The settings:
 // layout_version N (1), due_shards N, max_epoch N (the highest epoch ever given), max_seq N (the highest sequence known of
-// its stream). A checkpoint: chain_number N, chain_seq N, chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix nanoseconds), signature B.
+// its stream).
+//
+// A checkpoint: chain_number N, chain_seq N, chain_hash B (32 bytes), chain_links B (16 KiB at most), recorded_nanos N (Unix
+// nanoseconds), signature B.
 //
 // Times are Unix seconds. No name that stands in an expression is one of DynamoDB's reserved words (status, ttl, revoke,
 // scope and wrapped are), so expressions use names as they are and need no ExpressionAttributeNames.
 //
 // A record is at most about 340 KB of DynamoDB's 400: five sealed sets of 64 KiB (four to revoke beside the current one,
-// or five), 1.5 KB of ids, 1.3 KB of fingerprints, 3.3 KB of attempts at their tokens (usually none or one), 0.5 KB of claims and what is owed, and what an event of 64 KiB can say in clear.
+// or five), 1.5 KB of ids, 1.3 KB of fingerprints, 3.3 KB of attempts at their tokens (usually none or one), 0.5 KB of claims
+// and what is owed, and what an event of 64 KiB can say in clear.
 //
 // # Indexes
 //

@@ -106,8 +106,8 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return dbError("connecting", err)
 	}
 	write, err := s.prepare(ctx, conn, beginImmediate, commit, savepoint, rollbackToPoint, releasePoint, selectRecord, upsertRecord,
-		insertRetained, pruneRetained, dropRetained, rewrapRetained, insertProvider, selectWrappedKey, upsertWrappedKey, deleteWrappedKey, takeEpoch, raiseHighWater,
-		selectCheckpoint, insertCheckpoint)
+		insertRetained, pruneRetained, dropRetained, rewrapRetained, insertProvider, selectWrappedKey, upsertWrappedKey,
+		deleteWrappedKey, takeEpoch, raiseHighWater, selectCheckpoint, insertCheckpoint)
 	if err != nil {
 		return err
 	}

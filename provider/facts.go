@@ -22,7 +22,8 @@ type Fact struct {
 // shown, or the operator's own.
 var factFields = []string{
 	"rotation", "grace", "refresh_ends_access", "assumed_lifetime", "idle_expiry", "hard_expiry", "revoke", "revocation_scope",
-	"disconnect_scope", "introspect", "token_url", "auth", "lead_cap", "false_invalid_grant", "reauth_codes", "client_codes", "scheme", "regions",
+	"disconnect_scope", "introspect", "token_url", "auth", "lead_cap", "false_invalid_grant", "reauth_codes", "client_codes", "scheme",
+	"regions",
 }
 
 // verification is when a fact was checked, and against which of the entry's sources.

@@ -30,8 +30,8 @@ func (t terms) claimer(p provider.Policy) time.Duration {
 // allowance is how far the clock of whoever claimed may be from that of whoever judges.
 func (t terms) allowance(p provider.Policy) time.Duration { return t.claimer(p) + t.judge() }
 
-// settled is when no request of a claim that ends at a time can still arrive, and nobody holds its answer unsaved: its
-// end, the margin (WaitMargin) and what the clocks may be apart (WaitSkew).
+// settled is when no request of a claim can still arrive, and nobody holds its answer unsaved: the claim's end, the margin
+// (WaitMargin), and what the clocks may be apart (WaitSkew).
 func (t terms) settled(end time.Time, p provider.Policy) time.Time {
 	return end.Add(p.Margin + t.allowance(p))
 }

@@ -20,8 +20,9 @@
 //	                                    the rescue stream, the last resort: once more
 //
 // plan.go decides, as a pure function of the record, the provider's policy and the time; clock.go says by whose clock.
-// refresh.go runs the line, save.go makes an answer durable, revoke.go revokes, sweep.go finds what is due, announce.go says what
-// happened. The rules that decide what each write makes of a record are in the root package (rules_refresh.go); docs/model checks them.
+// refresh.go runs the line, save.go makes an answer durable, revoke.go revokes, sweep.go finds what is due, announce.go says
+// what happened. The rules that decide what each write makes of a record are in the root package (rules_refresh.go); docs/model
+// checks them.
 //
 // # Why a lost answer is rare and a reused token rarer
 //

@@ -16,8 +16,8 @@ import (
 	"github.com/tokenworker/tokenworker/streams"
 )
 
-// Run sweeps at its start and at every tick, looks at what falls due in between, handles the sweep jobs and the rescue stream,
-// and announces what could not be announced at once, until ctx ends. Then it waits for what is under
+// Run works until ctx ends. It sweeps at its start and at every tick, and looks at what falls due in between. It handles the
+// sweep jobs and the rescue stream, and announces what could not be announced at once. At the end it waits for what is under
 // way: a request that was sent is answered and saved, within the grace.
 func (r *Rotator) Run(ctx context.Context) error {
 	// Also for answers to others' calls of Do, which may be under way when Run has returned.

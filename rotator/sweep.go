@@ -55,8 +55,8 @@ func isSweeping(err error) bool {
 const maxMessagesPerSubject jetstream.ErrorCode = 10077
 
 // Sweep handles what is due of one provider and shard, soonest first, with bounded concurrency. While Run runs it also looks at
-// what will be by the next sweep, to keep it on the agenda. It returns how many connections it looked at. An error
-// means that some of them, or all, could not be handled for want of one of the worker's own services; they stay due.
+// what will be due by the next sweep, to keep it on the agenda. It returns how many connections it looked at. An error means that
+// one of the worker's own services failed: some connections, or all, could not be handled and stay due.
 func (r *Rotator) Sweep(ctx context.Context, id string, shard int) (looked int, err error) {
 	policy, _ := r.providers.Policy(id)
 	g, gctx := errgroup.WithContext(ctx)

@@ -64,7 +64,9 @@ func Follow(ctx context.Context, js jetstream.JetStream, store HighWaterMark, se
 }
 
 // look reads the mark first: others may raise it meanwhile.
-func look(ctx context.Context, js jetstream.JetStream, store HighWaterMark, seen tokenworker.Stamp) (last, mark tokenworker.Stamp, err error) {
+func look(
+	ctx context.Context, js jetstream.JetStream, store HighWaterMark, seen tokenworker.Stamp,
+) (last, mark tokenworker.Stamp, err error) {
 	if mark, err = store.HighWater(ctx); err != nil {
 		return last, mark, fmt.Errorf("asking the store for the mark: %w", err)
 	}

@@ -24,9 +24,9 @@ var (
 		{subscribes, "$SRV.PING.doctor"},
 	}
 	accessExcess = []attempt{
-		{publishes, "_INBOX.doctor.x"}, {publishes, "$JS.API.INFO"}, {publishes, "$JS.API.STREAM.PURGE.DOCTOR"}, {publishes, "$JS.API.STREAM.DELETE.DOCTOR"},
+		{publishes, "_INBOX.doctor.x"}, {publishes, "doctor"}, {publishes, events.GetSubject("doctor", nobody)},
+		{publishes, "$JS.API.INFO"}, {publishes, "$JS.API.STREAM.PURGE.DOCTOR"}, {publishes, "$JS.API.STREAM.DELETE.DOCTOR"},
 		{publishes, "$JS.ACK.DOCTOR.doctor.1.1.1.1.1"}, {publishes, "$SYS.REQ.USER.INFO"}, {publishes, "$SRV.PING.doctor"},
-		{publishes, events.GetSubject("doctor", nobody)}, {publishes, "doctor"},
 		{subscribes, "_INBOX.doctor.x"}, {subscribes, events.Stored.Subject(nobody)}, {subscribes, events.Acquired.Subject(nobody)},
 		{subscribes, "$JS.API.STREAM.INFO." + streams.In},
 	}

@@ -99,7 +99,8 @@ func examineStreams(ctx context.Context, t *target) []finding {
 		if s, err := js.Stream(ctx, name); err == nil {
 			fs = append(fs, examineStream(name, s.CachedInfo())...)
 			if n, err := streams.Misplaced(ctx, s); err == nil && n > 0 {
-				fs = append(fs, finding{warn, fmt.Sprintf("stream %s: %s of other streams", name, count(int(n), "message", "messages")), //nolint:gosec // fits
+				misplaced := count(int(n), "message", "messages") //nolint:gosec // fits
+				fs = append(fs, finding{warn, fmt.Sprintf("stream %s: %s of other streams", name, misplaced),
 					"somebody who may pull had them delivered there; workers delete them from " + streams.In + ", " + streams.Parked +
 						" and " + streams.Rescue + ", elsewhere they go with their age"})
 			}

@@ -29,8 +29,9 @@ func (a *app) rewrapCommand() *cli.Command {
 		Name: "rewrap", Usage: "wrap again what former KMS keys wrap, under the current one", Category: "Operation",
 		Description: "Run it beside workers that have been started with the new key first and the former ones after it " +
 			"(--kms-key new --kms-key former), and give it the same keys; embedded, the key file says them. It asks the workers, and " +
-			"does nothing while one does not know all of them. It may be stopped at any time and goes on when run again. No key and no token is decrypted on the way. With --check it counts what is " +
-			"left, and fails when there is something, or token sets wait in the rescue stream.",
+			"does nothing while one does not know all of them. It may be stopped at any time and goes on when run again. No key and " +
+			"no token is decrypted on the way. With --check it counts what is left, and fails when there is something, or token sets " +
+			"wait in the rescue stream.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "check", Sources: env("check"), Destination: &flags.check, Usage: "only count what is left"},
 			&cli.FloatFlag{

@@ -206,7 +206,8 @@ func (f *workerFlags) newWorker(
 		return nil, fmt.Errorf("making the worker: %w", err)
 	}
 	w.access, err = access.New(access.Config{
-		Rate: f.readRate, Metadata: whatItKnows(w.service), State: w.state, Audit: w.audit, Grace: f.shutdownLimit, Logger: log, Registerer: metrics,
+		Rate: f.readRate, Metadata: whatItKnows(w.service), State: w.state, Audit: w.audit, Grace: f.shutdownLimit,
+		Logger: log, Registerer: metrics,
 		Scheme: func(id string) string {
 			policy, _ := gateway.Policy(id)
 			return policy.Scheme
