@@ -74,13 +74,15 @@ type RejectedData struct {
 
 // The codes of a [Dropped] notice. The first is of an acquired set, which is kept nowhere; the others are of a request to refresh.
 const (
-	ReusedRefreshToken = "reused_refresh_token" // the worker may have spent the refresh token already
-	RefreshedLately    = "refreshed_lately"     // within half a minute; another refresh would spend a rotation
-	RefreshUnderWay    = "under_way"            // another attempt is, or its outcome is not known yet
-	RefreshBackingOff  = "backing_off"          // an earlier one failed; back-off and Retry-After are kept
-	RefreshDeferred    = "deferred"             // the provider is busy or down: a sweep refreshes the connection
-	RefreshNotEnabled  = "not_enabled"          // no client of the provider is configured
-	NotConnected       = "not_connected"        // there is nothing to refresh
+	// ReusedRefreshToken: the worker may have spent the refresh token already.
+	ReusedRefreshToken = "reused_refresh_token" //nolint:gosec // G101: a code, no credential
+
+	RefreshedLately   = "refreshed_lately" // within half a minute; another refresh would spend a rotation
+	RefreshUnderWay   = "under_way"        // another attempt is, or its outcome is not known yet
+	RefreshBackingOff = "backing_off"      // an earlier one failed; back-off and Retry-After are kept
+	RefreshDeferred   = "deferred"         // the provider is busy or down: a sweep refreshes the connection
+	RefreshNotEnabled = "not_enabled"      // no client of the provider is configured
+	NotConnected      = "not_connected"    // there is nothing to refresh
 )
 
 // DroppedData is the data of a [Dropped] notice: the worker is done with a request, and has not done what it asks for.
