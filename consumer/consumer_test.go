@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/consumer"
 	"github.com/tokenworker/tokenworker/events"
@@ -225,7 +227,7 @@ func TestOnlyWhatMayHoldATokenInClearIsOverwritten(t *testing.T) {
 }
 
 func TestAFloodOfTokensInClearIsOverwrittenWithinItsLimit(t *testing.T) {
-	r := newPinnedRig(t)
+	r, metrics := newPinnedRig(t), prometheus.NewRegistry()
 	const flood = 40
 	for i := range flood {
 		k := acme
@@ -233,8 +235,8 @@ func TestAFloodOfTokensInClearIsOverwrittenWithinItsLimit(t *testing.T) {
 		r.publish(r.inClear(k, "one-of-many"))
 	}
 	start := time.Now()
-	r.start(func(c *consumer.Config) { c.Grace = time.Millisecond })
-	r.eventually("only the unsettled event is left", func() bool { return r.count(streams.In) == 1 })
+	r.start(func(c *consumer.Config) { c.Grace, c.Registerer = time.Millisecond, metrics })
+	r.eventually("all are refused", func() bool { return counter(t, metrics, "tokenworker_dead_letters_total") == flood })
 	within := 5 + int(time.Since(start)/(8*time.Second)) + 1
 	left := strings.Count(r.logs.String(), "was not overwritten in its stream")
 	if left < flood-within || left >= flood {
