@@ -26,7 +26,7 @@ func openSimulation(ctx context.Context, e *env, policies map[string]demoprovide
 		clock: &simClock{at: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)},
 		store: &memory{records: map[tokenworker.Key]tokenworker.Record{}},
 	}
-	m.site = &site{siteConfig: siteConfig{now: m.clock.now, settings: "    rotation: strict\n", providers: len(policies)}, dir: e.dir}
+	m.site = &site{siteConfig: siteConfig{now: m.clock.now, settings: "    rotation: strict\n    longest_lifetime: 60d\n", providers: len(policies)}, dir: e.dir}
 	var clients []demoprovider.Client
 	for id, p := range policies {
 		clients = append(clients, demoprovider.Client{ID: id, Secret: siteSecret, Policy: p})

@@ -205,7 +205,7 @@ func (e *env) publishCanaries(
 	}
 	// The way of a person: the token on the command's standard input.
 	for i := range 3 {
-		out, err := r.cli(ctx, []byte(marker.Token(n+i)), "publish", "acquired", fmt.Sprint("org-0:cli:", i), "--wait")
+		out, err := r.cli(ctx, []byte(marker.Token(n+i)), "publish", "acquired", fmt.Sprint("org-0:gusto:cli-", i), "--wait")
 		if err != nil {
 			return 0, err
 		}
