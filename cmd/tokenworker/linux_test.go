@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
+	"github.com/tokenworker/tokenworker"
 	"github.com/tokenworker/tokenworker/embedded"
 )
 
@@ -106,6 +108,44 @@ func smallDisk(t *testing.T, megabytes int) (dir string, fill, free func()) {
 		}
 	}
 	return dir, fill, free
+}
+
+// Before a write has failed as well as after: a publisher need not lose one for it to be known.
+func TestAFullDiskIsToldAndAStreamThatHasFailedIs(t *testing.T) {
+	t.Parallel()
+	disk, fill, free := smallDisk(t, 16)
+	n, err := embedded.StartNATS(embedded.NATSConfig{Dir: filepath.Join(disk, "nats"), Token: tokenworker.SecretString("t")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Shutdown)
+	nc, err := n.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Healthy(); err != nil {
+		t.Fatalf("to begin with: %v", err)
+	}
+	fill()
+	if err := n.Healthy(); !errors.Is(err, embedded.ErrDiskFull) {
+		t.Errorf("of a full disk it says %v", err)
+	}
+	if _, err := js.Publish(t.Context(), "s", make([]byte, 200_000)); err == nil {
+		t.Fatal("a message was stored on a full disk")
+	}
+	free()
+	eventually(t, "it tells that the stream cannot be written to, though there is room", func() bool {
+		err := n.Healthy()
+		return err != nil && !errors.Is(err, embedded.ErrDiskFull)
+	})
 }
 
 func TestDevWaitsOutAFullDisk(t *testing.T) {
