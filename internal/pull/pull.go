@@ -68,8 +68,7 @@ func (s *Subscription) Run(ctx context.Context) error {
 // leader has changed, or was cut off.
 const heartbeat = 3 * time.Second
 
-// requests is how many requests for a message are under way at once. More would withhold more from other replicas: what is
-// pulled waits here while all that may be handled at once is.
+// requests is how many requests for a message are under way at once.
 const requests = 8
 
 // Delays after pulling has failed, doubling.
@@ -88,7 +87,8 @@ func (e *fatalError) Unwrap() error { return e.err }
 //
 // Each request asks for one message. Where the worker reaches the streams through an account import, nats-server 2.15 takes an
 // answer without headers and body for the last one of its request and drops the rest (client.go, processServiceImport). A
-// publisher that sends empty events would so withhold others' from the worker until their AckWait is over.
+// publisher that sends empty events would so withhold others' from the worker until their AckWait is over. And it asks only when
+// there is a place to handle the message: what waited here, behind requests to erase that take hours, no other replica could take.
 func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) {
 	cons, err := s.JS.Consumer(ctx, s.Stream, s.Durable)
 	if err != nil {
@@ -125,19 +125,22 @@ func (s *Subscription) pull(ctx, work context.Context) (pulled bool, err error) 
 	defer endBeats()
 
 	p := pool{limit: s.Limit, pulls: make(chan jetstream.Msg)}
+	places := make(chan struct{}, s.Limit)
 	p.work = func(msg jetstream.Msg) {
-		s.handle(work, msg, p.pulls, func(err error) { p.fail(&fatalError{err}); stop() })
+		s.handle(work, msg, p.pulls, places, func(err error) { p.fail(&fatalError{err}); stop() })
 	}
 	var pulling sync.WaitGroup
 	for _, it := range its {
 		pulling.Go(func() {
 			for {
+				places <- struct{}{}
 				msg, err := it.Next()
 				if err != nil {
 					p.fail(err)
 					if ctx.Err() == nil {
 						stop()
 					}
+					<-places
 					return
 				}
 				s.inFlight.add(msg)
@@ -199,7 +202,9 @@ func (p *pool) fail(err error) {
 
 // handle handles a message and then, one after the other, others of those pulled. The goroutine stays for them, because its stack
 // has grown already. Once Handle has failed it leaves what it takes to be delivered again.
-func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-chan jetstream.Msg, fail func(error)) {
+func (s *Subscription) handle(
+	ctx context.Context, msg jetstream.Msg, pulls <-chan jetstream.Msg, places <-chan struct{}, fail func(error),
+) {
 	failed := false
 	for more := true; more; msg, more = <-pulls {
 		if !failed {
@@ -209,6 +214,7 @@ func (s *Subscription) handle(ctx context.Context, msg jetstream.Msg, pulls <-ch
 			}
 		}
 		s.inFlight.remove(msg)
+		<-places
 	}
 }
 

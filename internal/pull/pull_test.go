@@ -140,3 +140,31 @@ func TestAFailureEndsItWhateverWaitsForItsTurn(t *testing.T) {
 		must(t, js.DeleteStream(t.Context(), stream))
 	}
 }
+
+func TestWhatCannotBeHandledYetIsLeftToOthers(t *testing.T) {
+	const limit = 2
+	js, s := published(t, 2*limit)
+	ctx, stop := context.WithCancel(t.Context())
+	busy, release := make(chan struct{}, 2*limit), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- subscription(js, limit, func(_ context.Context, msg jetstream.Msg) error {
+			busy <- struct{}{}
+			<-release
+			return msg.DoubleAck(t.Context())
+		}).Run(ctx)
+	}()
+	defer func() { close(release); stop(); must(t, <-ended) }()
+	for range limit {
+		<-busy
+	}
+	other, err := s.Consumer(t.Context(), durable)
+	must(t, err)
+	for range limit {
+		msg, err := other.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if err != nil {
+			t.Fatalf("another replica is given nothing: %v", err)
+		}
+		must(t, msg.DoubleAck(t.Context()))
+	}
+}
