@@ -84,7 +84,7 @@ func performEvents(ctx context.Context, config []byte, requests *json.Decoder, a
 // idle stands in for the rotator: nobody asks for a refresh, and no provider of the bench ends connections together.
 type idle struct{}
 
-func (idle) Do(context.Context, tokenworker.Key, bool) error { return nil }
+func (idle) Ask(context.Context, tokenworker.Key) (string, error) { return "", nil }
 func (idle) Over(context.Context, tokenworker.Key, tokenworker.Attempt) (bool, error) {
 	return true, nil
 }
