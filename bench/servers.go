@@ -58,7 +58,7 @@ func answerAtOnce(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	body := "{}"
 	if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetItem") { // the table's settings, when it is opened
-		body = `{"Item":{"layout_version":{"N":"1"},"due_shards":{"N":"16"}}}`
+		body = `{"Item":{"layout_version":{"N":"1"},"due_shards":{"N":"16"},"max_epoch":{"N":"1"},"max_seq":{"N":"0"}}}`
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	_, _ = io.WriteString(w, body)
