@@ -45,7 +45,8 @@ func (r *Rotator) forget(ctx context.Context, k tokenworker.Key, claim tokenwork
 	defer cancel()
 	_, _, err := r.store.Update(ctx, tokenworker.Record{Key: k}, tokenworker.NothingSpent(tokenworker.Failure{Attempt: claim.Attempt}))
 	if err != nil {
-		r.cfg.Logger.WarnContext(ctx, "what a lost claim has left could not be taken back", slog.String("key", k.String()), slog.Any("error", err))
+		r.cfg.Logger.WarnContext(ctx, "what a lost claim has left could not be taken back",
+			slog.String("key", k.String()), slog.Any("error", err))
 	}
 }
 
