@@ -121,5 +121,6 @@ func (p *Publisher) why(ctx context.Context, err error) error {
 			return fmt.Errorf("%w: no stream takes the event; run `tokenworker setup`", tokenworker.ErrMisconfigured)
 		}
 	}
-	return fmt.Errorf("%w: %w", tokenworker.ErrUnavailable, err)
+	return fmt.Errorf("%w: no acknowledgement; where none ever comes, this user may not publish there, or not hear answers on its inbox: %w",
+		tokenworker.ErrUnavailable, err)
 }

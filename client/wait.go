@@ -82,7 +82,7 @@ func (w *waiter) wait(ctx context.Context, sequence uint64) (Outcome, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("the event is in the stream, at sequence %d, and no worker has dealt with it yet: %w", sequence, ctx.Err())
+			return "", fmt.Errorf("the event is in the stream, at sequence %d, and what became of it was not told: %w", sequence, ctx.Err())
 		case <-settled:
 			settled, over = nil, time.After(lookEvery) // its notice, sent before, may still be on its way
 		case <-over:

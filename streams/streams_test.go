@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"reflect"
@@ -140,6 +141,13 @@ func TestSetupSaysWhatDiffersInTheAuditTrailAndChangesNothingThere(t *testing.T)
 	}
 	if ds := check(t, js); len(ds) != 1 || ds[0].What != "stream "+Audit+": MaxMsgs" {
 		t.Fatalf("Check = %v, want one difference in the audit trail", ds)
+	}
+}
+
+func TestOneServerIsToldToKeepOneCopy(t *testing.T) {
+	err := Setup(t.Context(), natstest.Connect(t), 3, takeEpoch(1))
+	if !errors.Is(err, tokenworker.ErrMisconfigured) || !strings.Contains(err.Error(), "--replicas 1") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -33,11 +33,20 @@ func Unanswered(err error) bool {
 	return false
 }
 
-// explained says what to look at when nobody answers. The error then matches [tokenworker.ErrUnavailable].
+// noCluster is the server's error code for more copies of a stream than it can keep alone (JSStreamReplicasNotSupportedErr).
+const noCluster jetstream.ErrorCode = 10074
+
+// explained says what to look at when nobody answers, and what to do when there is one server alone. The error then matches
+// [tokenworker.ErrUnavailable] or [tokenworker.ErrMisconfigured].
 func explained(err error) error {
-	if !Unanswered(err) {
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && api.ErrorCode == noCluster:
+		return fmt.Errorf("%w: this NATS server is in no cluster and keeps one copy: set it up with --replicas 1: %w",
+			tokenworker.ErrMisconfigured, err)
+	case !Unanswered(err):
 		return err
 	}
 	return fmt.Errorf("%w: JetStream does not answer, which takes a majority of its servers: see in their logs whether they run and "+
-		"reach each other: %w", tokenworker.ErrUnavailable, err)
+		"reach each other, and whether they deny this user something: %w", tokenworker.ErrUnavailable, err)
 }

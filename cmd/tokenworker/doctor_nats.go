@@ -271,7 +271,7 @@ func examineLeaders(ctx context.Context, js jetstream.JetStream) (fs []finding) 
 			continue
 		}
 		looked[leader] = true
-		fs = append(fs, examineSkew("NATS server "+leader+", which leads "+name+",", s.CachedInfo().TimeStamp, before, after))
+		fs = append(fs, examineSkew("NATS server "+leader+" (leader of "+name+")", s.CachedInfo().TimeStamp, before, after))
 	}
 	return fs
 }

@@ -86,7 +86,8 @@ func (a *app) erase(ctx context.Context, t *target, e *erasing) error {
 	if len(keys) == 0 {
 		return fmt.Errorf("there is no connection of %s", &e.chosen)
 	}
-	what := fmt.Sprintf("All data of %s is deleted: %d connections, and every message about them. This cannot be undone", &e.chosen, len(rows))
+	what := fmt.Sprintf("All data of %s is deleted: %s, and every message about them. This cannot be undone", &e.chosen,
+		count(len(rows), "connection", "connections"))
 	if err := a.confirm(ctx, e.yes, what, e.chosen.String()); err != nil {
 		return err
 	}

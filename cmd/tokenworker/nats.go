@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,9 +45,20 @@ func natsOptions(log *slog.Logger) []nats.Option {
 			if sub != nil {
 				subject = sub.Subject
 			}
-			log.Warn("NATS reports an error", slog.Any("error", err), slog.String("subject", subject))
+			log.Warn(whatNATSReports(err), slog.Any("error", err), slog.String("subject", subject))
 		}),
 	}
+}
+
+// whatNATSReports says what to look at. A server that denies something tells it here alone: to whoever asked it gives no answer.
+func whatNATSReports(err error) string {
+	switch {
+	case !errors.Is(err, nats.ErrPermissionViolation):
+		return "NATS reports an error"
+	case strings.Contains(err.Error(), `for Subscription to "_INBOX.`):
+		return "NATS denies this user the subjects on which it would hear answers: give those that it may hear with --nats-inbox"
+	}
+	return "NATS denies this user something, which gets no answer: see its permissions"
 }
 
 // foreverOptions make a connection that waits for a server that is not there yet and never gives up one that was.

@@ -32,3 +32,37 @@ func TestAServerThatFallsSilentIsLeft(t *testing.T) {
 	way.Set(proxy.Stall)
 	until(t, "it is connected to the other", func() bool { return nc.IsConnected() && nc.ConnectedServerId() == other.ID() })
 }
+
+func TestADenialSaysWhatToLookAt(t *testing.T) {
+	server, _ := startGuardedNATS(t)
+	for name, test := range map[string]struct {
+		inbox, subject, want string
+	}{
+		"nothing may be heard there": {"_INBOX", "$JS.API.INFO", "--nats-inbox"},
+		"nothing may be asked there": {"_INBOX.operator", "tokens.v1.refresh.acme.gusto.company-1", "see its permissions"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan string, 8)
+			log := slog.New(slog.NewTextHandler(lineWriter(said), nil))
+			nc, err := nats.Connect(server.ClientURL(), slices.Concat(natsOptions(log), []nats.Option{
+				nats.RootCAs(server.ca), nats.UserInfo("operator", "canary-operator"), nats.CustomInboxPrefix(test.inbox),
+			})...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(nc.Close)
+			go nc.Request(test.subject, nil, patience) //nolint:errcheck // closing ends it
+			if line := <-said; !strings.Contains(line, test.want) {
+				t.Errorf("logged %q, want %q", line, test.want)
+			}
+		})
+	}
+}
+
+// lineWriter sends each write.
+type lineWriter chan<- string
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -52,6 +53,9 @@ func parseTokens(b []byte, at time.Time) (tokenworker.TokenSet, error) {
 		return tokenworker.TokenSet{}, errors.New("reading the token set: there is none")
 	}
 	if b[0] != '{' {
+		if bytes.ContainsAny(b, `"[]<>`) { // JSON of another form, or a page
+			return tokenworker.TokenSet{}, errors.New("reading the token set: neither a JSON object nor an access token alone")
+		}
 		return tokenworker.TokenSet{AccessToken: tokenworker.NewSecret(bytes.Clone(b))}, nil
 	}
 	set, err := tokenworker.DecodeTokenSet(b)
@@ -65,6 +69,9 @@ func parseTokens(b []byte, at time.Time) (tokenworker.TokenSet, error) {
 		return tokenworker.TokenSet{}, errors.New("reading the token set: expires_in is not a number")
 	}
 	if s, err := lifetime.ExpiresIn.Int64(); err == nil && s > 0 && set.ExpiresAt.IsZero() {
+		if s > int64(math.MaxInt64/time.Second) {
+			return tokenworker.TokenSet{}, errors.New("reading the token set: expires_in is too large")
+		}
 		set.ExpiresAt = at.Add(time.Duration(s) * time.Second).Truncate(time.Second)
 	}
 	return set, nil

@@ -51,6 +51,11 @@ func TestATokenSetThatCannotBeReadIsNotRepeated(t *testing.T) {
 		"a token of another type":      strings.NewReader(`{"access_token":["canary"]}`),
 		"a lifetime that is no number": strings.NewReader(`{"access_token":"canary","expires_in":"canary"}`),
 		"an expiry that is no time":    strings.NewReader(`{"access_token":"canary","expires_at":"canary"}`),
+		"a lifetime beyond all time":   strings.NewReader(`{"access_token":"canary","expires_in":9999999999999}`),
+		"JSON of another form":         strings.NewReader(`["canary"]`),
+		"an empty list":                strings.NewReader(`[]`),
+		"a string":                     strings.NewReader(`"canary"`),
+		"a page":                       strings.NewReader("<html>\ncanary</html>"),
 		"too much of it":               strings.NewReader(strings.Repeat("canary", 20_000)),
 		"a reader that fails":          io.MultiReader(strings.NewReader("canary"), failingReader{}),
 	} {
