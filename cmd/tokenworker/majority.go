@@ -54,17 +54,24 @@ func (m majority) watch(ctx context.Context) {
 func (p parts) stayWithMajority(ctx context.Context, log *slog.Logger) {
 	majority{ask: p.askMajority, log: log, move: func() {
 		server := p.js.Conn().ConnectedServerId()
-		others := []*nats.Conn{p.reads}
-		if p.erasing != nil {
-			others = append(others, p.erasing.Conn())
-		}
 		_ = p.js.Conn().ForceReconnect() // fails when it is closed, which ends the worker
-		for _, nc := range others {
-			if nc != nil && nc != p.js.Conn() && nc.ConnectedServerId() == server {
+		for _, nc := range p.others() {
+			if nc != p.js.Conn() && nc.ConnectedServerId() == server {
 				_ = nc.ForceReconnect()
 			}
 		}
 	}}.watch(ctx)
+}
+
+// others are the connections for reads and for erasures, of those that there are.
+func (p parts) others() (ncs []*nats.Conn) {
+	if p.reads != nil {
+		ncs = append(ncs, p.reads)
+	}
+	if p.erasing != nil {
+		ncs = append(ncs, p.erasing.Conn())
+	}
+	return ncs
 }
 
 // askMajority asks for a consumer, of which only its leader answers.

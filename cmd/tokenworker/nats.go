@@ -40,12 +40,12 @@ func natsOptions(log *slog.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName())) }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
 				subject = sub.Subject
 			}
-			log.Warn(whatNATSReports(err), slog.Any("error", err), slog.String("subject", subject))
+			log.Warn(whatNATSReports(err), slog.String("connection", nc.Opts.Name), slog.Any("error", err), slog.String("subject", subject))
 		}),
 	}
 }

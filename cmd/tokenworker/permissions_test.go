@@ -11,8 +11,10 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -231,6 +233,33 @@ func TestEveryRoleWorksWithTheRightsThatTheConfigurationGivesIt(t *testing.T) {
 	}
 	if log := running.output(); strings.Contains(log, "ermission") || strings.Contains(log, "canary") {
 		t.Error("the worker lacks a right, or its log shows a password")
+	}
+}
+
+func TestAWorkerWhoseUserForReadsIsRefusedIsNotReady(t *testing.T) {
+	t.Parallel()
+	server, as := startGuardedNATS(t)
+	p := newDeployment(t, server.ClientURL())
+	(&program{t, append(slices.Clip(p.env), as("operator")...)}).must("", "setup", "--replicas", "1")
+	password := filepath.Join(t.TempDir(), "password")
+	write := func(content string) {
+		if err := os.WriteFile(password, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("another's")
+	env := append(slices.Clip(p.env), as("worker")...)
+	running := (&program{t, append(env, "TOKENWORKER_ACCESS_PASSWORD_FILE="+password)}).start("run", "--log-level", "debug")
+	base := "http://" + regexp.MustCompile(`http=([0-9.:]+)`).FindStringSubmatch(running.await("starting"))[1]
+	running.await("working")
+	eventually(t, "it is not ready, and says why", func() bool {
+		code, _ := get(t, base+"/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(running.output(), "tokenworker access: not connected")
+	})
+	write("canary-access")
+	eventually(t, "it is ready", func() bool { code, _ := get(t, base+"/readyz"); return code == http.StatusOK })
+	if code := running.stop(); code != 0 {
+		t.Errorf("on SIGTERM it exits with %d", code)
 	}
 }
 

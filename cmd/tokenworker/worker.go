@@ -281,8 +281,14 @@ func processName() string {
 
 var errNotConnected = errors.New("not connected to NATS")
 
-// ready reports what keeps the worker from handling events: it must be at work on the stream as it is now.
+// ready reports what keeps the worker from what it is there for: each of its users must be connected, and it must be at work on the
+// stream as it is now.
 func (w *worker) ready(ctx context.Context) error {
+	for _, nc := range w.others() {
+		if !nc.IsConnected() {
+			return fmt.Errorf("%s: %w", nc.Opts.Name, errNotConnected)
+		}
+	}
 	epoch, err := w.usable(ctx)
 	if held := w.consumer.Epoch(); err == nil && held != epoch {
 		return fmt.Errorf("the stream is of epoch %d, and the worker handles events of epoch %d", epoch, held)
