@@ -140,15 +140,30 @@ func TestATraceGoesWhereItsAskerMayPublish(t *testing.T) {
 			nc.Close()
 		}
 		r.control(user, right)
+		r.republished()
 		for _, place := range r.arrived() {
 			place = strings.Replace(place, ".notice.", ".event.", 1) // which the stream republishes so
 			if nc := connect(t, r.url, user); nc.Publish(place, nil) != nil || denied(t, nc) {
 				t.Errorf("a trace that %s asked for arrived on %s", user, place)
 			}
 		}
+		r.republished()
 		r.arrived() // what was published just now
 	}
 	r.allAreThere()
+}
+
+// republished waits until the stream of announcements has republished what it has taken so far, in its order.
+func (r *tried) republished() {
+	r.Helper()
+	notice, err := r.as(admin).SubscribeSync("tokens.v1.notice.stored.control.google.1")
+	must(r.T, err)
+	defer func() { must(r.T, notice.Unsubscribe()) }()
+	must(r.T, r.as(admin).Flush())
+	_, err = r.js(worker).Publish(r.Context(), "tokens.v1.event.stored.control.google.1", nil)
+	must(r.T, err)
+	_, err = notice.NextMsg(10 * time.Second)
+	must(r.T, err)
 }
 
 // TestAPublisherTakesWhatWasAnnouncedWhileItWasAway replays notices from the consumer that the operator has made for it, and gets
