@@ -45,16 +45,18 @@ func natsOptions(log *slog.Logger) []nats.Option {
 			if sub != nil {
 				subject = sub.Subject
 			}
-			log.Warn(whatNATSReports(err), slog.String("connection", nc.Opts.Name), slog.Any("error", err), slog.String("subject", subject))
+			log.Warn("NATS reports an error", slog.String("connection", nc.Opts.Name), slog.Any("error", err),
+				slog.String("subject", subject), slog.String("hint", hintOn(err)))
 		}),
 	}
 }
 
-// whatNATSReports says what to look at. A server that denies something tells it here alone: to whoever asked it gives no answer.
-func whatNATSReports(err error) string {
+// hintOn says what to look at; nothing where there is nothing to say. A server that denies something tells it here alone: to
+// whoever asked it gives no answer.
+func hintOn(err error) string {
 	switch {
 	case !errors.Is(err, nats.ErrPermissionViolation):
-		return "NATS reports an error"
+		return ""
 	case strings.Contains(err.Error(), `for Subscription to "_INBOX.`):
 		return "NATS denies this user the subjects on which it would hear answers: give those that it may hear with --nats-inbox"
 	}
