@@ -227,7 +227,10 @@ func TestAnAgendaIsBoundedAndKeepsProvidersApart(t *testing.T) {
 		a.expect(at("quick", 0), time.Now().Add(20*time.Second))
 		a.expect(at("quick", 0), time.Now().Add(30*time.Second)) // the first stands for both
 		a.expect(at("quick", 1), time.Now().Add(2*time.Minute))  // a sweep finds it
-		if got := len(a.lines["slow"].waiting); got != agendaRoom {
+		a.mu.Lock()
+		got := len(a.lines["slow"].waiting)
+		a.mu.Unlock()
+		if got != agendaRoom {
 			t.Errorf("%d appointments, want %d", got, agendaRoom)
 		}
 		pass(time.Minute)
