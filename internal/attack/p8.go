@@ -52,15 +52,9 @@ func readForeign(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer f.close()
-	t := &trespass{
-		env: e, replicas: f,
-		own:    tokenworker.Key{OrgID: "acme", ProviderID: siteProvider(0), CompanyID: "1"},
-		theirs: tokenworker.Key{OrgID: "other", ProviderID: siteProvider(0), CompanyID: "1"},
-	}
-	for _, k := range []tokenworker.Key{t.own, t.theirs} {
-		if err := f.acquire(ctx, k, 0, time.Hour); err != nil {
-			return err
-		}
+	t := &trespass{env: e, replicas: f}
+	if t.own, t.theirs, err = f.acquireTwo(ctx); err != nil {
+		return err
 	}
 	for _, try := range []func(context.Context, int) error{t.readers, t.eavesdrop, t.ask, t.misdirect} {
 		if err := try(ctx, n); err != nil {

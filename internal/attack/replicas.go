@@ -299,6 +299,19 @@ func (f *replicas) reader(user string, cfg client.ReaderConfig) (*client.Reader,
 	return client.NewReader(nc, user, cfg), nil
 }
 
+// acquireTwo acquires a connection of the organization acme, which the shipped users may touch, and one of another, which they may
+// not.
+func (f *replicas) acquireTwo(ctx context.Context) (own, theirs tokenworker.Key, err error) {
+	own = tokenworker.Key{OrgID: "acme", ProviderID: siteProvider(0), CompanyID: "1"}
+	theirs = tokenworker.Key{OrgID: "other", ProviderID: siteProvider(0), CompanyID: "1"}
+	for _, k := range []tokenworker.Key{own, theirs} {
+		if err := f.acquire(ctx, k, 0, time.Hour); err != nil {
+			return own, theirs, err
+		}
+	}
+	return own, theirs, nil
+}
+
 // acquire makes a grant at the provider, obtained some time ago and with so much time left, and has it stored.
 func (f *replicas) acquire(ctx context.Context, k tokenworker.Key, ago, left time.Duration) error {
 	tokens, err := f.server.Grant(siteClient, k.String(), "")

@@ -45,15 +45,9 @@ func borrow(ctx context.Context, e *env, n int) error {
 		return err
 	}
 	defer r.close()
-	f := &forger{
-		env: e, replicas: r,
-		own:    tokenworker.Key{OrgID: "acme", ProviderID: siteProvider(0), CompanyID: "1"},
-		theirs: tokenworker.Key{OrgID: "other", ProviderID: siteProvider(0), CompanyID: "1"},
-	}
-	for _, k := range []tokenworker.Key{f.own, f.theirs} {
-		if err := f.acquire(ctx, k, 0, time.Hour); err != nil {
-			return err
-		}
+	f := &forger{env: e, replicas: r}
+	if f.own, f.theirs, err = r.acquireTwo(ctx); err != nil {
+		return err
 	}
 	if f.billing, err = f.reader(billingUser, client.ReaderConfig{}); err != nil {
 		return err
